@@ -1,0 +1,147 @@
+"""Everything foldtune raises on purpose.
+
+FoldtuneError
+├── RequestError          what was asked cannot be done; nothing was trained or written (exit code 2)
+│   ├── SpecError         the study file is wrong
+│   ├── DataError         the data do not fit the study file
+│   ├── StoreError        the database cannot be used
+│   └── ResumeError       the stored study and the request differ
+└── TrainingError         one trial failed; the study goes on
+    └── DivergedError     a loss or a score is not finite
+
+A `RequestError` carries *all* problems found, each with its path in the study file; the line is looked up when the
+message is printed, in the `Source` that a `located` block attached.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Self
+
+Path = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the nodes of a study file stand.
+
+    Args:
+        file: the file's name as the user gave it; "" for a Python dict.
+        lines: path -> line, from 1.
+    """
+
+    file: str = ""
+    lines: Mapping[Path, int] = field(default_factory=dict)
+
+    def line(self, path: Path) -> int | None:
+        """The line of `path`, or of its nearest ancestor that has one."""
+        for length in range(len(path), -1, -1):
+            if (line := self.lines.get(path[:length])) is not None:
+                return line
+        return None
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with a request.
+
+    Args:
+        path: where, in the study file's tree.
+        rule: what must hold, as a sentence without a full stop.
+        value: what was found, as it should be printed; None when nothing was there.
+        hint: what to do.
+    """
+
+    path: Path
+    rule: str
+    value: str | None = None
+    hint: str | None = None
+
+    def text(self, source: Source | None = None) -> str:
+        """One line: `file:line: path: rule, however: value. Hint.`"""
+        line = source.line(self.path) if source else None
+        place = f"{source.file}:{line}: " if source and source.file and line else ""
+        where = f"{dotted(self.path)}: " if self.path else ""
+        found = f", however: {self.value}" if self.value is not None else ""
+        return f"{place}{where}{self.rule}{found}.{' ' + self.hint if self.hint else ''}"
+
+
+class FoldtuneError(Exception):
+    """Base of everything that foldtune raises on purpose."""
+
+
+class RequestError(FoldtuneError):
+    """The request cannot be carried out. Nothing was trained or written.
+
+    Args:
+        problems: all that is wrong.
+
+    Example:
+        >>> str(SpecError.of(("optimizer", "lr"), "`lr` must be positive", -1))
+        'optimizer.lr: `lr` must be positive, however: -1.'
+    """
+
+    def __init__(self, problems: Sequence[Problem], source: Source | None = None) -> None:
+        super().__init__(problems, source)
+        self.problems = tuple(dict.fromkeys(problems))
+        self.source = source
+
+    @classmethod
+    def of(cls, path: Path, rule: str, value: object = None, hint: str | None = None) -> Self:
+        """The error of a single problem."""
+        return cls([Problem(path, rule, None if value is None else str(value), hint)])
+
+    def __str__(self) -> str:
+        return "\n".join(problem.text(self.source) for problem in self.problems)
+
+
+class SpecError(RequestError):
+    """The study file is wrong."""
+
+
+class DataError(RequestError):
+    """The data do not fit the study file."""
+
+
+class StoreError(RequestError):
+    """The database cannot be used."""
+
+
+class ResumeError(RequestError):
+    """The stored study and the request differ."""
+
+
+class TrainingError(FoldtuneError):
+    """One trial failed; the study goes on."""
+
+
+class DivergedError(TrainingError):
+    """A loss or a score is NaN or infinite."""
+
+
+@contextmanager
+def located(source: Source | None) -> Iterator[None]:
+    """Attach the study file to any request error raised inside, so that its message has file:line."""
+    try:
+        yield
+    except RequestError as error:
+        error.source = error.source or source
+        raise
+
+
+def dotted(path: Path) -> str:
+    """A path as it is printed: `model.layers.0.out_features`."""
+    return ".".join(str(part) for part in path)
+
+
+def nearest(name: str, names: Sequence[str]) -> str:
+    """A hint naming the closest of `names`; "" when none is close.
+
+    Example:
+        >>> nearest("AdmaW", ["Adam", "AdamW", "SGD"])
+        'Did you mean AdamW or Adam?'
+    """
+    folded = {candidate.lower(): candidate for candidate in sorted(names)}
+    close = [folded[match] for match in get_close_matches(name.lower(), folded, n=3, cutoff=0.6)]
+    return f"Did you mean {' or '.join(close)}?" if close else ""

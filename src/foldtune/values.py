@@ -1,0 +1,106 @@
+"""Frozen values that cross layers.
+
+Dimensions have one letter each, everywhere: `J` jobs (trials in training), `K` folds, `M = J * K` models, `N` rows,
+`B` rows of a batch, `C` classes or outputs, `F` features, `Q` categorical columns, `E` epochs.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Task = Literal["classification", "regression"]
+Direction = Literal["minimize", "maximize"]
+TrialState = Literal["waiting", "running", "complete", "pruned", "failed"]
+FailureKind = Literal["diverged", "out of memory", "user code", "data", "lost worker"]
+Origin = Literal["default", "enqueued", "sampled"]
+
+Config = Mapping[str, Any]
+"""A trial's configuration: the searchable sections of the study file with every domain replaced by a plain value."""
+
+Rows = NDArray[np.int64]
+"""Row numbers, shape (n,), ascending."""
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Fold:
+    """One fold: the rows it trains on and the rows it is scored on, disjoint."""
+
+    train: Rows
+    valid: Rows
+
+
+@dataclass(frozen=True)
+class DataShape:
+    """What a model reads and answers.
+
+    Args:
+        features: shape of one row's numeric part: `(F,)` for tables, `(channels, height, width)` for images.
+        cardinalities: number of codes of each of the Q categorical columns.
+        outputs: numbers the model answers per row.
+    """
+
+    features: tuple[int, ...]
+    cardinalities: tuple[int, ...]
+    outputs: int
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One trial's configuration, to be trained on its folds."""
+
+    trial: int
+    config: Config
+    folds: tuple[Fold, ...]
+    repeat: int = 0
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a trial failed."""
+
+    kind: FailureKind
+    message: str
+    traceback: str
+
+
+@dataclass(frozen=True, eq=False)
+class EpochReport:
+    """What one epoch of one job gave.
+
+    Args:
+        trial: the job's trial number.
+        epoch: epochs trained so far, from 1.
+        losses: mean training loss of each fold, shape (K,).
+        scores: every metric on each fold's validation rows, shape (K, n_metrics), objectives first.
+        seconds: time spent training and scoring.
+        failure: set when the job cannot go on; `losses` and `scores` are then NaN.
+    """
+
+    trial: int
+    epoch: int
+    losses: Floats
+    scores: Floats
+    seconds: float
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class TrialResult:
+    """A trial's outcome.
+
+    Args:
+        trial: trial number.
+        epochs: epochs trained.
+        chosen: the epoch whose score counts, per fold, from 1, shape (K,).
+        scores: every metric of each fold at its chosen epoch, shape (K, n_metrics), objectives first.
+    """
+
+    trial: int
+    epochs: int
+    chosen: Rows
+    scores: Floats
