@@ -1,0 +1,86 @@
+"""What a metric is, and what every metric does with padding and with models that went wrong."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from foldtune.values import Direction
+
+Needs = Literal["labels", "probabilities", "values"]
+
+Compute = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""`compute(target, prediction, mask)`, as `Metric.__call__`, on rows that are finite wherever the mask holds."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number for each of M models from its predictions on its validation rows.
+
+    Args:
+        label: what it is called in tables: `f1_macro` for `{use: f1, average: macro}`.
+        direction: whether smaller or larger is better.
+        needs: what it reads: the most probable class, the probabilities, or a regression's values.
+        compute: the formula.
+    """
+
+    label: str
+    direction: Direction
+    needs: Needs
+    compute: Compute
+
+    def __call__(self, target: Tensor, prediction: Tensor, mask: Tensor) -> Tensor:
+        """Score M models at once.
+
+        Args:
+            target: class codes 0 .. C-1, (M, N) int64; regression: (M, N, T) float64.
+            prediction: probabilities, (M, N, C) float64, rows sum to 1; regression: values, (M, N, T) float64.
+            mask: (M, N) bool, False on padding, whose content does not matter.
+
+        Returns:
+            (M,) float64 on the same device. NaN for a model without rows, for one whose predictions are not all
+            finite, and where scikit-learn's own function gives NaN.
+        """
+        finite = prediction.isfinite().all(dim=-1) | ~mask
+        rows = mask & finite.all(dim=1, keepdim=True)
+        score = self.compute(_blank(target, rows), _blank(prediction, rows), rows)
+        return score.where(rows.any(dim=1), torch.nan)
+
+
+@dataclass(frozen=True)
+class TorchMetric:
+    """A metric of scikit-learn's that is computed in torch.
+
+    Args:
+        direction: whether smaller or larger is better.
+        needs: what it reads.
+        compute: `compute(target, prediction, mask, **options)`.
+        options: arguments that `compute` takes, with the values it knows; others are left to scikit-learn.
+        neutral: arguments that change nothing at these values.
+    """
+
+    direction: Direction
+    needs: Needs
+    compute: Callable[..., Tensor]
+    options: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    neutral: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+
+
+def row_mean(
+    values: Tensor,  # (M, N) float64
+    mask: Tensor,  # (M, N) bool
+) -> Tensor:  # (M,) float64
+    """The mean over each model's own rows; NaN without any.
+
+    Example:
+        >>> row_mean(torch.tensor([[1.0, 3.0, 9.0]]), torch.tensor([[True, True, False]])).tolist()
+        [2.0]
+    """
+    return values.where(mask, 0.0).sum(dim=1) / mask.sum(dim=1)
+
+
+def _blank(values: Tensor, mask: Tensor) -> Tensor:
+    outside = ~mask.reshape(mask.shape + (1,) * (values.ndim - 2))
+    return values.masked_fill(outside, 0)

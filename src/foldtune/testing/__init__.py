@@ -1,0 +1,1 @@
+"""Published laws: what every engine, store, splitter and preprocessing step must keep, as importable functions."""
