@@ -1,0 +1,156 @@
+"""Connections: from a URL to an engine whose transactions are all or nothing, and the tables, created once."""
+
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+from foldtune.errors import StoreError, nearest
+from foldtune.store.border import redact, reported
+from foldtune.store.tables import Base
+
+BUSY_TIMEOUT_S = 60
+"""How long a writer waits for SQLite's one write lock."""
+
+WRITING = "foldtune_writing"
+"""Execution option of connections that will write: SQLite's lock is taken first, so that no read grows stale."""
+
+_TABLES_LOCK = 0x666F6C64  # "fold": any number that other programs are unlikely to lock
+_EXAMPLES = "Write sqlite:///foldtune.db or postgresql+psycopg://user@host/database."
+_DRIVERS = ("sqlite", "postgresql", "postgresql+psycopg", "mysql", "mariadb")
+
+
+def configure_sqlite(engine: Engine, *, wal: bool = True) -> None:
+    """Set up every connection of an engine, Optuna's too, for many processes on one SQLite file; others are left alone.
+
+    Write-ahead logging, `synchronous=NORMAL`, a wait of 60 s for the write lock, and foreign keys.
+
+    Args:
+        engine: connections in its pool are closed, so that all in use from now on are set up.
+        wal: turn write-ahead logging on; the file remembers it.
+    """
+    if engine.dialect.name != "sqlite":
+        return
+
+    @event.listens_for(engine, "connect")
+    def set_up(connection: Any, _: object) -> None:
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000}")
+        if wal:
+            _enter_wal(connection)
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA foreign_keys = ON")
+
+    engine.dispose()
+
+
+def connect(url: str, *, create: bool) -> Engine:
+    """An engine on a database that answers.
+
+    Args:
+        url: an SQLAlchemy URL.
+        create: create a SQLite file that is missing.
+
+    Raises:
+        StoreError: the URL is wrong, its driver is not installed, or the database does not answer.
+    """
+    parsed = _parse(url)
+    if parsed.get_backend_name() == "sqlite":
+        _check_file(parsed, create)
+    with reported(parsed):
+        engine = _engine(parsed)
+    configure_sqlite(engine, wal=create)
+    if engine.dialect.name == "sqlite":
+        _own_transactions(engine)
+    with reported(parsed), engine.connect():
+        return engine
+
+
+def has_tables(engine: Engine) -> bool:
+    """Whether foldtune's tables are there; the last one created stands for all."""
+    with reported(engine.url):
+        return inspect(engine).has_table(Base.metadata.sorted_tables[-1].name)
+
+
+def create_tables(engine: Engine) -> None:
+    """Create foldtune's tables unless they are there; processes that start at once wait for the first.
+
+    Raises:
+        StoreError: the database cannot be written.
+    """
+    if has_tables(engine):
+        return
+    writer = engine.execution_options(**{WRITING: True})
+    with reported(engine.url), writer.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _TABLES_LOCK})
+        Base.metadata.create_all(connection)
+
+
+def _parse(url: str) -> URL:
+    rule = "a storage URL must name a database"
+    try:
+        return make_url(url)
+    except (ArgumentError, ValueError) as error:
+        hint = f"Write sqlite:///{url}." if url and ":" not in url else _EXAMPLES
+        raise StoreError.of((), rule, redact(url) or "''", hint) from error
+
+
+def _engine(url: URL) -> Engine:
+    try:
+        return create_engine(url, pool_pre_ping=True)
+    except NoSuchModuleError as error:
+        hint = nearest(url.drivername, _DRIVERS) or _EXAMPLES
+        raise StoreError.of((), "the storage URL's kind of database must be known", url.drivername, hint) from error
+    except ImportError as error:
+        raise StoreError.of(
+            (), "the driver of the database must be installed", f"{error}", _installation(url)
+        ) from error
+
+
+def _installation(url: URL) -> str:
+    if url.get_backend_name() != "postgresql":
+        return f"Install the Python package of the driver, or another and name it: {url.get_backend_name()}+driver://"
+    wanted = redact(url.set(drivername="postgresql+psycopg"))
+    return f"Run `pip install 'foldtune[postgres]'` and write {wanted}."
+
+
+def _check_file(url: URL, create: bool) -> None:
+    name = (url.database or "").removeprefix("file:")
+    if name in ("", ":memory:") or url.query.get("mode") == "memory":
+        raise StoreError.of((), "a SQLite database must be a file", redact(url), "Write sqlite:///foldtune.db.")
+    file = Path(name.partition("?")[0])
+    if not file.parent.is_dir():
+        raise StoreError.of(
+            (), "the folder of the database must exist", file.parent, f"Create it: mkdir -p {file.parent}"
+        )
+    if not create and not file.exists():
+        hint = "Check `--storage` and the working folder; `foldtune run` creates a database."
+        raise StoreError.of((), f"there is no database at {file}", hint=hint)
+
+
+def _own_transactions(engine: Engine) -> None:
+    """Begin transactions ourselves: the sqlite3 module begins them late, and not before it reads or creates tables."""
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        writing = connection.get_execution_options().get(WRITING)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+
+def _enter_wal(connection: sqlite3.Connection) -> None:
+    """Turn write-ahead logging on; where several processes do it at once, SQLite does not wait but fails in some."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            code = error.sqlite_errorcode & 0xFF
+            if code == sqlite3.SQLITE_READONLY:
+                return
+            if code != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)

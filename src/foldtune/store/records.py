@@ -1,0 +1,141 @@
+"""What the store holds, as frozen values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from foldtune.values import Direction, EpochReport, Failure, Floats, Fold, Origin, Rows, TrialState
+
+
+@dataclass(frozen=True, eq=False)
+class StudyRecord:
+    """A study's definition: all that `resume` needs beside the data.
+
+    Args:
+        uuid: 32 hexadecimal digits; the key of all its rows.
+        name: the study's name, of its own in a database.
+        spec: the study file, a JSON tree.
+        folder: the folder of the study file, to which its data paths are relative.
+        file: the study file's name as given; "" for a Python dict.
+        seed: the study's seed.
+        objectives: labels of the metrics that are optimized.
+        directions: one per objective.
+        metrics: labels of all metrics, objectives first.
+        data_fingerprint: of the data when the study was created, at most 128 characters.
+        split_fingerprint: of the folds and the locked rows, at most 128 characters.
+        n_rows: rows of the data.
+        folds: the K folds.
+        locked: rows set aside for the locked test.
+        versions: of the libraries that created the study.
+        created_at: with a time zone; comes back in UTC.
+    """
+
+    uuid: str
+    name: str
+    spec: dict[str, Any]
+    folder: str
+    file: str
+    seed: int
+    objectives: tuple[str, ...]
+    directions: tuple[Direction, ...]
+    metrics: tuple[str, ...]
+    data_fingerprint: str
+    split_fingerprint: str
+    n_rows: int
+    folds: tuple[Fold, ...]
+    locked: Rows
+    versions: dict[str, str]
+    created_at: datetime
+
+
+@dataclass(frozen=True, eq=False)
+class TrialRecord:
+    """One trial as it stands.
+
+    Args:
+        number: from 0, given by the search.
+        state: where it is in its life.
+        origin: where its parameters came from.
+        exempt: whether it may not be pruned.
+        params: Optuna's parameters, name to scalar.
+        config: the configuration they resolve to.
+        attrs: what Optuna's sampler and pruner noted, a JSON tree.
+        epochs: epochs trained.
+        seconds: time spent training and scoring.
+        values: one per objective, once the trial is complete.
+        scores: every metric of each fold at its chosen epoch, shape (K, n_metrics).
+        chosen: the epoch whose score counts, per fold, shape (K,).
+        engine: the engine that trains it.
+        failure: why it failed.
+        started_at: with a time zone; comes back in UTC.
+        finished_at: the same.
+    """
+
+    number: int
+    state: TrialState
+    origin: Origin
+    exempt: bool
+    params: dict[str, str | int | float | bool | None]
+    config: dict[str, Any]
+    attrs: dict[str, Any]
+    epochs: int = 0
+    seconds: float = 0.0
+    values: tuple[float, ...] | None = None
+    scores: Floats | None = None
+    chosen: Rows | None = None
+    engine: str = "lockstep"
+    failure: Failure | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Curves:
+    """What one trial reported, epoch by epoch.
+
+    Args:
+        epochs: ascending from 1, shape (E,) int64.
+        losses: mean training loss of each fold, shape (E, K).
+        scores: every metric of each fold, shape (E, K, n_metrics).
+    """
+
+    epochs: Rows
+    losses: Floats
+    scores: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Barrier:
+    """What is stored at once after an epoch, or not at all.
+
+    Args:
+        reports: new points of the curves.
+        trials: the new state of the trials that it touches.
+        seconds: time that the search spent since the last barrier.
+    """
+
+    reports: tuple[EpochReport, ...] = ()
+    trials: tuple[TrialRecord, ...] = ()
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class StudySummary:
+    """One line of `foldtune list`.
+
+    Args:
+        name: the study's name.
+        created_at: in UTC.
+        trials: how many are in each state, every state named.
+        best: the best value of its complete trials; None without one, and for several objectives.
+        directions: one per objective.
+        budget: trials it may have in all; None when its stored definition does not say.
+    """
+
+    name: str
+    created_at: datetime
+    trials: Mapping[TrialState, int]
+    best: float | None
+    directions: tuple[Direction, ...]
+    budget: int | None

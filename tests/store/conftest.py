@@ -1,0 +1,42 @@
+"""Empty databases: a SQLite file, and a schema of its own on a real PostgreSQL server."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import OperationalError
+
+POSTGRES = "postgresql+psycopg://postgres@127.0.0.1/test?connect_timeout=5"
+NO_INDEX_SCANS = "%20-cenable_indexscan%3Doff%20-cenable_bitmapscan%3Doff"
+"""Rows then come in the order of writing, unless a query names its order."""
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """The URL of a SQLite file that does not exist yet."""
+    return f"sqlite:///{tmp_path / 'study.db'}"
+
+
+@pytest.fixture
+def postgres_url() -> Iterator[str]:
+    """The URL of an empty schema, dropped in the end."""
+    engine = create_engine(POSTGRES, isolation_level="AUTOCOMMIT")
+    schema = f"foldtune_{uuid4().hex}"
+    try:
+        connection = engine.connect()
+    except OperationalError as error:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"no PostgreSQL server answers: {error.orig}")
+    with connection:
+        connection.execute(text(f"CREATE SCHEMA {schema}"))
+        yield f"{POSTGRES}&options=-csearch_path%3D{schema}{NO_INDEX_SCANS}"
+        connection.execute(text(f"DROP SCHEMA {schema} CASCADE"))
+    engine.dispose()
+
+
+@pytest.fixture(params=["sqlite_url", "postgres_url"])
+def url(request: pytest.FixtureRequest) -> str:
+    """Every kind of database in turn."""
+    return str(request.getfixturevalue(request.param))

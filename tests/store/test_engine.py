@@ -1,0 +1,169 @@
+"""A URL leads to a database that answers, or to a message that says what to do."""
+
+import sqlite3
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import optuna
+import pytest
+from sqlalchemy import create_engine, make_url, text
+from sqlalchemy.dialects import mysql, postgresql, sqlite
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.schema import CreateTable
+
+from foldtune.errors import StoreError
+from foldtune.store import engine as engine_module
+from foldtune.store.border import redact, reported
+from foldtune.store.engine import configure_sqlite
+from foldtune.store.store import Store
+from foldtune.store.tables import Base
+from foldtune.testing.store_laws import create, make_study, make_trial, opened
+
+PRAGMAS = {"journal_mode": "wal", "synchronous": 1, "busy_timeout": 60_000, "foreign_keys": 1}
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("foldtune.db", r"must name a database, however: foldtune.db. Write sqlite:///foldtune.db."),
+        ("", r"must name a database, however: ''. Write sqlite:///foldtune.db or"),
+        ("postgresql://u:secret@h:port/d?password=hidden", r"however: postgresql:\*\*\*@h:port/d. Write"),
+        ("postgres://u:secret@h/d", r"kind of database must be known, however: postgres. Did you mean postgresql"),
+        ("oracel://h/d", r"kind of database must be known, however: oracel. Write sqlite"),
+        ("sqlite://", r"a SQLite database must be a file, however: sqlite://. Write"),
+        ("sqlite:///:memory:", r"a SQLite database must be a file"),
+        ("sqlite:///file:x?mode=memory&uri=true", r"a SQLite database must be a file"),
+        ("sqlite:////no/such/folder/x.db", r"the folder .* must exist, however: /no/such/folder. Create it: mkdir -p"),
+        ("mysql+pymysql://u:secret@h/d", r"driver .* must be installed, however: .*pymysql.*name it: mysql\+driver://"),
+    ],
+)
+def test_wrong_urls_are_explained(url: str, message: str) -> None:
+    with pytest.raises(StoreError, match=message) as caught:
+        Store(url)
+    assert "secret" not in str(caught.value)
+    assert "hidden" not in str(caught.value)
+
+
+def test_a_missing_postgres_driver_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    message = r"driver .*psycopg.*pip install 'foldtune\[postgres\]'` and write postgresql\+psycopg://u:\*\*\*@h/d\."
+    with pytest.raises(StoreError, match=message):
+        Store("postgresql+psycopg://u:secret@h/d")
+
+
+def test_a_server_that_does_not_answer() -> None:
+    message = r"the database must answer, however: postgresql\+psycopg://u:\*\*\*@127.0.0.1:1/d \(.*port 1 .*\)\. Check"
+    with pytest.raises(StoreError, match=message):
+        Store("postgresql+psycopg://u:secret@127.0.0.1:1/d")
+
+
+def test_a_database_that_does_not_exist(postgres_url: str) -> None:
+    with pytest.raises(StoreError, match=r'the database must answer, .*"nowhere" does not exist'):
+        Store(postgres_url.replace("/test", "/nowhere"))
+
+
+def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("not a database, but long enough to be taken for one " * 99)
+    with pytest.raises(
+        StoreError, match=r"must be a whole SQLite database, however: .*notes.txt \(file is not a database"
+    ):
+        Store(f"sqlite:///{tmp_path / 'notes.txt'}")
+    with pytest.raises(StoreError, match="the database file must open"):
+        Store(f"sqlite:///{tmp_path}")
+
+
+@pytest.mark.parametrize(
+    ("url", "printed"),
+    [
+        ("sqlite:///a.db", "sqlite:///a.db"),
+        ("postgresql://u:p@h/d", "postgresql://u:***@h/d"),
+        ("postgresql://h/d?user=u&password=p&x=y", "postgresql://h/d?password=***&user=u&x=y"),
+        ("nonsense:p@ss@h", "nonsense:***@h"),
+    ],
+)
+def test_urls_are_printed_without_passwords(url: str, printed: str) -> None:
+    assert redact(url) == printed
+
+
+def test_the_drivers_words_are_printed_without_passwords() -> None:
+    url = make_url("postgresql+psycopg://u:secret@h/d?sslpassword=hidden")
+    message = r"must answer, however: .* \(no entry for u with \*\*\* and \*\*\*\)"
+    with pytest.raises(StoreError, match=message), reported(url):
+        raise OperationalError("SELECT 1", {}, Exception("no entry for u\nwith secret and hidden"))
+
+
+def pragmas(connection: sqlite3.Connection) -> dict[str, object]:
+    return {name: connection.execute(f"PRAGMA {name}").fetchone()[0] for name in PRAGMAS}
+
+
+def test_every_connection_is_configured(sqlite_url: str) -> None:
+    with opened(sqlite_url) as store, store.engine.connect() as first, store.engine.connect() as second:
+        for connection in (first, second):
+            assert pragmas(connection.connection.dbapi_connection) == PRAGMAS  # type: ignore[arg-type]
+
+
+def test_optuna_works_beside_us_on_configured_connections(sqlite_url: str) -> None:
+    with opened(sqlite_url) as store:
+        uuid = create(store, make_trial(0))
+        storage = optuna.storages.RDBStorage(sqlite_url)
+        configure_sqlite(storage.engine)
+        with storage.engine.connect() as connection:
+            assert pragmas(connection.connection.dbapi_connection) == PRAGMAS  # type: ignore[arg-type]
+        study = optuna.create_study(storage=storage, study_name="adult")
+        study.tell(study.ask({"x": optuna.distributions.FloatDistribution(0, 1)}), 0.5)
+        optuna.delete_study(study_name="adult", storage=storage)
+        assert optuna.get_all_study_names(storage) == []
+        assert len(store.trials(uuid)) == 1
+        storage.engine.dispose()
+
+
+def test_other_databases_are_left_alone(postgres_url: str) -> None:
+    engine = create_engine(postgres_url)
+    configure_sqlite(engine)
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT 1")).scalar_one() == 1
+    engine.dispose()
+
+
+def test_a_held_database_is_reported(sqlite_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(engine_module, "BUSY_TIMEOUT_S", 0.05)
+    with opened(sqlite_url) as store, closing(sqlite3.connect(tmp_path / "study.db")) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(
+            StoreError, match=r"must be free to write within .* \(database is locked\)\. Another process"
+        ):
+            store.create_study(make_study())
+        other.rollback()
+        store.create_study(make_study())
+
+
+def test_a_reader_does_not_wait_for_a_writer(sqlite_url: str, tmp_path: Path) -> None:
+    with opened(sqlite_url) as store, closing(sqlite3.connect(tmp_path / "study.db")) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert store.studies() == []
+
+
+def test_wal_is_waited_for_where_sqlite_does_not(tmp_path: Path) -> None:
+    file = tmp_path / "study.db"
+    with closing(sqlite3.connect(file, check_same_thread=False)) as other, closing(sqlite3.connect(file)) as ours:
+        other.execute("CREATE TABLE theirs (x)")
+        other.execute("BEGIN EXCLUSIVE")
+        ours.execute("PRAGMA busy_timeout = 0")
+        timer = threading.Timer(0.1, other.rollback)
+        timer.start()
+        engine_module._enter_wal(ours)
+        timer.join()
+        assert ours.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+@pytest.mark.parametrize("dialect", [mysql.dialect, postgresql.dialect, sqlite.dialect])
+def test_tables_compile_for_every_database(dialect: Callable[[], object]) -> None:
+    statements = [str(CreateTable(table).compile(dialect=dialect())) for table in Base.metadata.sorted_tables]  # type: ignore[arg-type]
+    assert all("CREATE TABLE foldtune_" in statement for statement in statements)
+    if dialect is mysql.dialect:
+        assert "LONGBLOB" in statements[0]
+        assert "LONGTEXT" in statements[0]
+        assert "DATETIME(6)" in statements[0]
