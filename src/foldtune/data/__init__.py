@@ -1,0 +1,1 @@
+"""Rows: read, locked away, split into folds and transformed fold by fold."""

@@ -1,0 +1,93 @@
+"""All rows of a study, as plain arrays."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foldtune.values import Floats, Rows, Task
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Rows as they were read: nothing is imputed, scaled or encoded yet.
+
+    Args:
+        numeric: shape (N, *features), NaN where missing; (N, 0) when there are no such columns.
+        categorical: shape (N, Q), each cell a str, None where missing.
+        target: class codes, shape (N,) int64, for classification; shape (N, T) float64 for regression.
+        task: what is to be learned.
+        classes: the label of each class code, sorted; () for regression.
+        numeric_names: names of the F numeric columns; () when `numeric` has more than two axes.
+        categorical_names: names of the Q categorical columns.
+        target_names: names of the target columns.
+        groups: codes of groups that no split may divide, shape (N,) int64.
+        time: what orders the rows, shape (N,); seconds since 1970 where dates were read.
+    """
+
+    numeric: Floats
+    categorical: NDArray[np.object_]
+    target: NDArray[Any]
+    task: Task
+    classes: tuple[Any, ...] = ()
+    numeric_names: tuple[str, ...] = ()
+    categorical_names: tuple[str, ...] = ()
+    target_names: tuple[str, ...] = ()
+    groups: NDArray[np.int64] | None = None
+    time: Floats | None = None
+
+    @property
+    def n_rows(self) -> int:
+        """N."""
+        return len(self.target)
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of classes, or of regression targets."""
+        return len(self.classes) if self.task == "classification" else int(self.target.shape[1])
+
+    def take(self, rows: Rows) -> "Dataset":
+        """The same data with these rows only, in this order; the classes and their codes stay."""
+        return replace(
+            self,
+            numeric=self.numeric[rows],
+            categorical=self.categorical[rows],
+            target=self.target[rows],
+            groups=None if self.groups is None else self.groups[rows],
+            time=None if self.time is None else self.time[rows],
+        )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of everything above, in hex: equal on every machine, in every process and with every pandas."""
+        digest = sha256()
+        for part in self._parts():
+            digest.update(len(part).to_bytes(8, "little"))
+            digest.update(part)
+        return digest.hexdigest()
+
+    def _parts(self) -> Iterator[bytes]:
+        labels = [[type(label).__name__, label] for label in self.classes]
+        yield _json([self.task, labels, self.numeric_names, self.categorical_names, self.target_names])
+        for array in (self.numeric, self.target, self.groups, self.time):
+            yield from (b"none",) if array is None else array_parts(array)
+        yield _json(self.categorical.shape)
+        for column in self.categorical.T:
+            yield _json(column.tolist())
+
+
+def array_parts(array: NDArray[Any]) -> tuple[bytes, bytes]:
+    """Shape and content of an array of numbers as bytes that do not depend on the machine or on how NaN is written."""
+    little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+    if little.dtype.kind == "f" and (missing := np.isnan(little)).any():
+        little = np.where(missing, np.array(np.nan, little.dtype), little)
+    return _json([little.dtype.str, array.shape]), little.tobytes()
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value).encode()

@@ -1,0 +1,260 @@
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from foldtune.data.dataset import Dataset
+from foldtune.data.splitters import QuantileStratifiedKFold, folds_fingerprint, make_folds
+from foldtune.errors import DataError, SpecError
+from foldtune.testing import splitter_laws as laws
+from foldtune.values import Fold
+
+from .makers import classes, numbers
+
+HERE = __name__
+QUANTILES = "foldtune.data.splitters:QuantileStratifiedKFold"
+
+
+class Overlapping:
+    """Trains on its validation rows."""
+
+    def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[tuple[Any, Any]]:
+        yield np.arange(len(y)), np.arange(5)
+
+    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
+        return 1
+
+
+class Fixed(Overlapping):
+    """Gives the folds that it was made with, rows in any order."""
+
+    def __init__(self, folds: list[list[list[int]]]) -> None:
+        self.folds = folds
+
+    def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[tuple[Any, Any]]:
+        yield from ((train, valid) for train, valid in self.folds)
+
+
+def plain(rows: int) -> Dataset:
+    return classes(rows)
+
+
+def grouped(rows: int) -> Dataset:
+    return classes(rows, groups=8)
+
+
+def timed(rows: int) -> Dataset:
+    return classes(rows, time=True)
+
+
+def continuous(rows: int) -> Dataset:
+    return numbers(rows, 2)
+
+
+def grouped_numbers(rows: int) -> Dataset:
+    return numbers(rows, groups=8)
+
+
+# name, node, data, times each row is validated (0: not a partition), whether it shuffles
+TABLE: list[tuple[str, Any, Any, int, bool]] = [
+    ("default classes", None, plain, 1, True),
+    ("default numbers", None, continuous, 1, True),
+    ("default groups", None, grouped, 1, True),
+    ("default group numbers", None, grouped_numbers, 1, True),
+    ("default time", None, timed, 0, False),
+    ("bare name", "KFold", plain, 1, True),
+    ("KFold", {"use": "KFold", "n_splits": 3}, plain, 1, True),
+    ("unshuffled", {"use": "StratifiedKFold", "n_splits": 4, "shuffle": False}, plain, 1, False),
+    ("own seed", {"use": "KFold", "random_state": 7}, plain, 1, False),
+    ("RepeatedKFold", {"use": "RepeatedKFold", "n_splits": 3, "n_repeats": 2}, plain, 2, True),
+    ("RepeatedStratifiedKFold", {"use": "RepeatedStratifiedKFold", "n_splits": 3, "n_repeats": 2}, plain, 2, True),
+    ("ShuffleSplit", {"use": "ShuffleSplit", "n_splits": 2}, plain, 0, True),
+    ("StratifiedShuffleSplit", {"use": "StratifiedShuffleSplit", "n_splits": 40}, plain, 0, True),
+    ("LeaveOneOut", "LeaveOneOut", plain, 1, False),
+    ("PredefinedSplit", {"use": "PredefinedSplit", "test_fold": [0, 1, -1] * 10}, continuous, 0, False),
+    ("quantiles", {"use": QUANTILES, "n_splits": 4}, continuous, 1, True),
+    ("GroupKFold", {"use": "GroupKFold", "n_splits": 8}, grouped, 1, False),  # one group a fold: order aside, one deal
+    ("GroupShuffleSplit", {"use": "GroupShuffleSplit", "n_splits": 3}, grouped, 0, True),
+    ("LeaveOneGroupOut", "LeaveOneGroupOut", grouped, 1, False),
+    ("LeavePGroupsOut", {"use": "LeavePGroupsOut", "n_groups": 2}, grouped_numbers, 7, False),
+    ("TimeSeriesSplit", {"use": "TimeSeriesSplit", "n_splits": 3, "gap": 2}, timed, 0, False),
+    ("time without times", "TimeSeriesSplit", plain, 0, False),
+]  # fmt: skip
+
+
+def rows_for(name: str) -> st.SearchStrategy[int]:
+    return st.just(30) if name == "PredefinedSplit" else st.integers(30, 70)
+
+
+@pytest.mark.parametrize(("name", "node", "make", "times", "shuffles"), TABLE, ids=[row[0] for row in TABLE])
+@settings(max_examples=8, deadline=None)
+@given(draw=st.data())
+def test_laws(name: str, node: Any, make: Any, times: int, shuffles: bool, draw: st.DataObject) -> None:
+    data, seed = make(draw.draw(rows_for(name))), draw.draw(st.integers(0, 2**32))
+    folds = make_folds(data, node, seed)
+    laws.check_rows(folds, data.n_rows)
+    laws.check_repeatable(data, node, seed)
+    if times:
+        laws.check_partition(folds, data.n_rows, times)
+    if data.groups is not None:
+        laws.check_groups(folds, data.groups)
+    if data.time is not None:
+        laws.check_times(folds, data.time)
+
+
+@pytest.mark.parametrize(("name", "node", "make", "times", "shuffles"), TABLE, ids=[row[0] for row in TABLE])
+def test_the_seed_matters_where_a_splitter_shuffles(
+    name: str, node: Any, make: Any, times: int, shuffles: bool
+) -> None:
+    if name == "GroupKFold":
+        pytest.skip("as many folds as groups: a shuffle changes the order of the folds alone")
+    laws.check_seeded(make(30), node, range(6), shuffles)
+
+
+def test_time_splitters_see_rows_in_the_order_of_time() -> None:
+    fold = make_folds(timed(30), {"use": "TimeSeriesSplit", "n_splits": 2}, 0)[0]  # the last row is the first in time
+    assert fold.train.tolist() == list(range(20, 30)) and fold.valid.tolist() == list(range(10, 20))
+
+
+def test_a_predefined_split_keeps_the_order_of_the_file() -> None:
+    node = {"use": "PredefinedSplit", "test_fold": [0] * 10 + [-1] * 20}
+    assert make_folds(timed(30), node, 0)[0].valid.tolist() == list(range(10))
+
+
+def test_broken_folds_break_the_laws() -> None:
+    rows = np.arange(6)
+    overlapping = [Fold(rows[:4], rows[3:])]
+    with pytest.raises(AssertionError, match="a row is on both sides"):
+        laws.check_rows(overlapping, 6)
+    with pytest.raises(AssertionError, match=r"validated \[0, 1\] times"):
+        laws.check_partition(overlapping, 6)
+    with pytest.raises(AssertionError, match=r"groups \[1\] are divided"):
+        laws.check_groups([Fold(rows[:3], rows[3:])], rows // 2)
+    with pytest.raises(AssertionError, match="comes after"):
+        laws.check_times([Fold(rows[3:], rows[:3])], rows)
+    with pytest.raises(AssertionError, match="all seeds gave the same folds"):
+        laws.check_seeded(plain(30), "LeaveOneOut", range(3))
+    with pytest.raises(AssertionError, match="the seed changed folds"):
+        laws.check_seeded(plain(30), "KFold", range(3), shuffles=False)
+
+
+def test_folds_do_not_change_between_versions() -> None:
+    """A stored study goes on only with the same folds: these must never change."""
+    prints = [folds_fingerprint(make_folds(make(30), None, 0))[:8] for make in (plain, continuous, grouped, timed)]
+    assert prints == ["af500337", "5f24eec0", "3ee29624", "8516647b"]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(2, 8), st.integers(10, 60), st.integers(0, 2**32 - 1))
+def test_quantile_folds_have_equal_sizes_and_one_row_of_every_block(k: int, rows: int, seed: int) -> None:
+    y = np.random.RandomState(seed % 1000).permutation(rows).astype(np.float64)
+    folds = [valid for _, valid in QuantileStratifiedKFold(k, random_state=seed).split(None, y)]
+    sizes = [len(valid) for valid in folds]
+    assert max(sizes) - min(sizes) <= 1
+    for valid in folds:
+        blocks = np.sort(y[valid]).astype(int) // k
+        assert len(set(blocks)) == len(blocks)
+
+
+def test_quantile_folds_do_not_depend_on_the_order_of_ties() -> None:
+    """Many equal targets must not all go to the folds in file order."""
+    folds = list(QuantileStratifiedKFold(2, random_state=1).split(None, np.zeros(40)))
+    assert 4 < (folds[0][1] < 20).sum() < 16
+
+
+@pytest.mark.parametrize(
+    ("data", "node", "message"),
+    [
+        (
+            replace(classes(30, 2), target=np.repeat([0, 1], [27, 3])),
+            {"use": "StratifiedKFold", "n_splits": 5},
+            r"^validation\.n_splits: .* at most the rows of the rarest class, 'v' \(3\), however: n_splits=5\. Lower",
+        ),
+        (
+            replace(classes(30, 2), target=np.repeat([0, 1], [27, 3])),
+            None,
+            r"^validation: `n_splits` must be at most the rows of the rarest class",
+        ),
+        (
+            classes(30, groups=3),
+            {"use": "GroupKFold", "n_splits": 5},
+            r"^validation\.n_splits: .* at most the number of groups \(3\), however: n_splits=5\. Lower it",
+        ),
+        (classes(4), {"use": "KFold", "n_splits": 5}, r"at most the number of rows \(4\), however: n_splits=5"),
+        (
+            classes(30, groups=6),
+            "KFold",
+            r"^validation: rows of one group must stay together, which `KFold` does not see to, however: 6 groups",
+        ),
+        (classes(30), "GroupKFold", r"`GroupKFold` needs groups\. Name their column in `data.group`"),
+        (classes(30, time=True), "KFold", r"training rows must come before validation rows in time, which `KFold`"),
+        (numbers(30), "StratifiedKFold", r"needs classes to stratify by, .*QuantileStratifiedKFold"),
+        (numbers(30, groups=6), "StratifiedGroupKFold", r"needs classes to stratify by, .*Use GroupKFold"),
+        (classes(30), f"{HERE}:Overlapping", r"must not train on validation rows, however: 5 rows .* such as row 0"),
+        (classes(30), {"use": f"{HERE}:Fixed", "folds": []}, r"must give at least one fold"),
+        (
+            classes(30),
+            {"use": f"{HERE}:Fixed", "folds": [[[0, 1, 2], []]]},
+            r"must leave validation rows in every fold",
+        ),
+        (classes(30), {"use": f"{HERE}:Fixed", "folds": [[[0, 1, 2, 2], [4]]]}, r"must not repeat training rows"),
+        (
+            classes(30),
+            {"use": f"{HERE}:Fixed", "folds": [[[0, 1], [4]]]},
+            r"must leave training rows of every class, however: fold 0 has none of 'w'",
+        ),
+        (
+            classes(30),
+            {"use": f"{HERE}:Fixed", "folds": [[[0, 99], [4]]]},
+            r"must be able to split the rows, however: ind",
+        ),
+        (
+            classes(30, groups=10),
+            {"use": "PredefinedSplit", "test_fold": [0, 1] * 15},
+            r"`PredefinedSplit` must not divide a group, however: \d+ groups on both sides in fold 0",
+        ),
+        (
+            classes(30, time=True),
+            {"use": "PredefinedSplit", "test_fold": [0, 1] * 15},
+            r"must train on rows before the validation rows in time, however: fold 0",
+        ),
+        (
+            classes(30),
+            {"use": "ShuffleSplit", "test_size": 60},
+            r"`ShuffleSplit` must be able to split the rows, however",
+        ),
+        (
+            replace(classes(30, 3), target=np.array([2] + [0, 1] * 14 + [0])),
+            {"use": "KFold"},
+            r"`KFold` must leave training rows of every class, however: fold \d has none of 'w'",
+        ),
+    ],
+)
+def test_refusals(data: Dataset, node: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        make_folds(data, node, 0)
+
+
+@pytest.mark.parametrize(
+    ("node", "message"),
+    [
+        ("KFolds", r"^validation: there is no splitter `KFolds` in sklearn.model_selection\. Did you mean KFold"),
+        ({"use": "KFold", "n_split": 3}, r"^validation: `KFold` must accept its arguments"),
+        ({"use": "LeavePOut", "p": 4}, r"^validation: `LeavePOut` must give at most 10000 folds, however: 487635"),
+        ({"use": QUANTILES, "n_splits": 1}, r"^validation\.n_splits: `n_splits` must be at least 2, however: 1"),
+    ],
+)
+def test_wrong_splitters(node: Any, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        make_folds(classes(60), node, 0)
+
+
+def test_faults_are_reported_together() -> None:
+    folds = [[[0, 1, 2], [2]], [[0, 1], [3]]]
+    with pytest.raises(DataError) as caught:
+        make_folds(classes(30), {"use": f"{HERE}:Fixed", "folds": folds}, 0)
+    assert len(caught.value.problems) == 2
