@@ -29,10 +29,12 @@ class Source:
     Args:
         file: the file's name as the user gave it; "" for a Python dict.
         lines: path -> line, from 1.
+        overridden: paths whose values came from the command line.
     """
 
     file: str = ""
     lines: Mapping[Path, int] = field(default_factory=dict)
+    overridden: tuple[Path, ...] = ()
 
     def line(self, path: Path) -> int | None:
         """The line of `path`, or of its nearest ancestor that has one."""
@@ -40,6 +42,13 @@ class Source:
             if (line := self.lines.get(path[:length])) is not None:
                 return line
         return None
+
+    def place(self, path: Path) -> str:
+        """Where the value at `path` was written; "" when nobody knows."""
+        if any(path[: len(above)] == above for above in self.overridden):
+            return "command line"
+        line = self.line(path)
+        return f"{self.file}:{line}" if self.file and line else ""
 
 
 @dataclass(frozen=True)
@@ -60,11 +69,10 @@ class Problem:
 
     def text(self, source: Source | None = None) -> str:
         """One line: `file:line: path: rule, however: value. Hint.`"""
-        line = source.line(self.path) if source else None
-        place = f"{source.file}:{line}: " if source and source.file and line else ""
-        where = f"{dotted(self.path)}: " if self.path else ""
-        found = f", however: {self.value}" if self.value is not None else ""
-        return f"{place}{where}{self.rule}{found}.{' ' + self.hint if self.hint else ''}"
+        place = source.place(self.path) if source else ""
+        found = f", however: {_without_stop(self.value)}" if self.value is not None else ""
+        said = f"{self.rule}{found}.{' ' + self.hint if self.hint else ''}"
+        return ": ".join(part for part in (place, dotted(self.path), said) if part)
 
 
 class FoldtuneError(Exception):
@@ -136,12 +144,19 @@ def dotted(path: Path) -> str:
 
 
 def nearest(name: str, names: Sequence[str]) -> str:
-    """A hint naming the closest of `names`; "" when none is close.
+    """A hint naming the closest of `names`, those that it is short or long for first; "" when none is close.
 
     Example:
-        >>> nearest("AdmaW", ["Adam", "AdamW", "SGD"])
-        'Did you mean AdamW or Adam?'
+        >>> nearest("AdmaW", ["Adam", "AdamW", "SGD"]), nearest("separator", ["sep", "header"])
+        ('Did you mean AdamW or Adam?', 'Did you mean sep?')
     """
-    folded = {candidate.lower(): candidate for candidate in sorted(names)}
-    close = [folded[match] for match in get_close_matches(name.lower(), folded, n=3, cutoff=0.6)]
-    return f"Did you mean {' or '.join(close)}?" if close else ""
+    folded, wanted = {candidate.lower(): candidate for candidate in sorted(names)}, name.lower()
+    begun = [key for key in folded if min(len(key), len(wanted)) > 2 and (key + wanted).startswith((wanted + key, key))]
+    close = get_close_matches(wanted, folded, n=3, cutoff=0.6)
+    found = list(dict.fromkeys([*begun, *close]))[:3]
+    return f"Did you mean {' or '.join(folded[key] for key in found)}?" if found else ""
+
+
+def _without_stop(text: str) -> str:
+    """Other libraries' messages end with a full stop or not; ours adds one."""
+    return text if text.endswith("...") else text.rstrip(". ")

@@ -6,6 +6,7 @@ keyword arguments. There is no registry and no synonym: a bare name is looked up
 """
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -132,8 +133,8 @@ def build(node: Any, slot: Slot, path: Path = (), fill: Mapping[str, Any] | None
         SpecError: a name is unknown or the class refuses its arguments.
 
     Example:
-        >>> build({"use": "GroupNorm", "num_groups": 2, "num_channels": 8}, LAYER)
-        GroupNorm(2, 8, eps=1e-05, affine=True)
+        >>> build({"use": "Dropout", "p": 0.1}, LAYER)
+        Dropout(p=0.1, inplace=False)
     """
     fill = fill or {}
     name, given = split(node)
@@ -166,12 +167,23 @@ def default(target: Callable[..., Any], name: str) -> Any:
     return None if parameter is None or parameter.default is inspect.Parameter.empty else parameter.default
 
 
+def importable(folder: str) -> None:
+    """Let `package.module:Name` find modules in a study file's folder, after all installed ones.
+
+    Processes that are spawned later inherit it.
+    """
+    if folder not in sys.path:
+        sys.path.append(folder)
+
+
 def _signature(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     parameters = dict(inspect.signature(target).parameters)
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
         for base in getattr(target, "__mro__", ())[1:-1]:  # nn.LSTM(*args, **kwargs) hides nn.RNNBase's arguments
             inherited = inspect.signature(base.__init__).parameters
-            parameters |= {name: parameter for name, parameter in inherited.items() if name not in ("self", *parameters)}
+            parameters |= {
+                name: parameter for name, parameter in inherited.items() if name not in ("self", *parameters)
+            }
     return parameters
 
 

@@ -35,7 +35,7 @@ def generator(seed: int, *key: int | str, device: str = "cpu") -> "torch.Generat
 
 @contextmanager
 def torch_seeded(seed: int, *key: int | str, device: str = "cpu") -> Iterator[None]:
-    """Run a block (initialisation, dropout) on torch's global generator seeded by the key; the caller's state comes back."""
+    """Run a block (initialisation, dropout) with torch's global generator seeded by the key; its state is put back."""
     import torch
 
     devices = [torch.device(device)] if device != "cpu" else []

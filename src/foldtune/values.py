@@ -78,6 +78,7 @@ class EpochReport:
         losses: mean training loss of each fold, shape (K,).
         scores: every metric on each fold's validation rows, shape (K, n_metrics), objectives first.
         seconds: time spent training and scoring.
+        done: no epoch is left: the planned ones are trained, or early stopping says so.
         failure: set when the job cannot go on; `losses` and `scores` are then NaN.
     """
 
@@ -86,6 +87,7 @@ class EpochReport:
     losses: Floats
     scores: Floats
     seconds: float
+    done: bool = False
     failure: Failure | None = None
 
 

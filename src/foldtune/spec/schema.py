@@ -68,7 +68,7 @@ Refs = Annotated[tuple[Ref, ...], Field(strict=False)]
 
 
 class DataSpec(Section):
-    """Where the rows come from. Keys that are not listed here are the reader's own (`pandas.read_csv`, `make_moons` ...)."""
+    """Where the rows come from. Keys not listed here are the reader's own (`pandas.read_csv`, `make_moons` ...)."""
 
     model_config = ConfigDict(frozen=True, extra="allow", strict=True, arbitrary_types_allowed=True)
 
@@ -108,6 +108,7 @@ class SearchSpec(Section):
     timeout: Seconds | None = Field(None, description="time in all: seconds, or 30s, 15m, 2h, 1d")
     patience: PositiveInt | None = Field(None, description="stop after so many trials without a better one")
     seed: int = Field(0, ge=0, description="every random number follows from it")
+    cohort: PositiveInt | None = Field(None, description="trials in training at once; absent: one per process")
     enqueue: Any = Field((), description="parameters to try first, or a YAML or JSON file with a list of them")
     sampler: Ref | None = Field(None, description="optuna.samplers; absent: TPE, multivariate, groups, constant liar")
     pruner: Ref | None = Field(None, description="optuna.pruners; absent: successive halving on the fold mean")
@@ -193,5 +194,3 @@ class ConfigSpec(Section):
     preprocessing: PreprocessingSpec = PreprocessingSpec()
     augmentation: None = None
     training: TrainingSpec = TrainingSpec()
-
-

@@ -1,0 +1,1 @@
+"""The command line. Each command's file is imported only when the command runs."""

@@ -1,0 +1,111 @@
+"""`foldtune check`."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from foldtune import space
+from foldtune.report import text
+from foldtune.search.forecast import Forecast, forecast
+from foldtune.search.plan import Plan, make_plan
+from foldtune.search.run import default_workers
+from foldtune.spec.domains import Choice
+from foldtune.spec.load import load_spec
+
+
+def check(study: Path, *, overrides: list[str], data: Path | None, as_json: bool) -> None:
+    """Print what a study is made of, once nothing is wrong with it."""
+    import torch
+
+    plan = make_plan(load_spec(study, overrides=overrides, folder=data))
+    torch.set_num_threads(1)  # as the training processes have
+    expected = forecast(plan, default_workers("cpu"))
+    if as_json:
+        typer.echo(json.dumps(_document(plan, expected)))
+        return
+    console = Console()
+    console.print(f"[green]{study} is good.[/green]", highlight=False)
+    table = Table.grid(padding=(0, 2))
+    for heading, line in _lines(plan, expected):
+        table.add_row(Text(heading, style="bold"), line)
+    console.print(table, "", _space(plan), "")
+    console.print(f"Next: foldtune run {study}", highlight=False)
+
+
+def _lines(plan: Plan, expected: Forecast) -> list[tuple[str, str]]:
+    checked, search = plan.checked, plan.spec.search
+    names = [metric.label for metric in plan.metrics]
+    goals = (f"{m.direction} {m.label}" for m in plan.metrics[: plan.n_objectives])
+    epochs = checked.default_config.training.epochs
+    lines = [
+        ("data", _data(plan)),
+        ("validation", _validation(plan)),
+        ("objective", f"{' and '.join(goals)}; recorded: {', '.join(names)}"),
+        ("nets", f"{checked.fewest:,} to {checked.most:,} trainable parameters, trial 0 has {checked.default:,}"),
+        (
+            "time",
+            f"at most {text.duration(expected.study_s)} for {search.trials} trials of {len(plan.folds)} x {epochs} "
+            f"epochs on {expected.workers} processes, measured on trial 0; pruning saves much of it",
+        ),
+    ]
+    return lines
+
+
+def _data(plan: Plan) -> str:
+    dataset = plan.dataset
+    shape = " x ".join(str(size) for size in dataset.numeric.shape[1:])
+    columns = f"{shape} numeric" + (
+        f" and {dataset.categorical.shape[1]} categorical" if dataset.categorical_names else ""
+    )
+    target = f"{len(dataset.classes)} classes" if dataset.classes else f"{dataset.n_outputs} number(s) to predict"
+    locked = f"; {len(plan.locked)} more rows are locked away" if len(plan.locked) else ""
+    return f"{dataset.n_rows} rows, {columns} columns, {target}{locked}"
+
+
+def _validation(plan: Plan) -> str:
+    train = sorted({len(fold.train) for fold in plan.folds})
+    valid = sorted({len(fold.valid) for fold in plan.folds})
+    name = plan.spec.validation.use if plan.spec.validation else "default"
+    return f"{name}: {len(plan.folds)} folds, {_span(train)} training and {_span(valid)} validation rows"
+
+
+def _span(sizes: list[int]) -> str:
+    return str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+
+
+def _space(plan: Plan) -> Table:
+    """Every parameter with its domain and its value in trial 0."""
+    first = space.defaults(plan.space)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for heading in ("parameter", "domain", "in trial 0"):
+        table.add_column(heading)
+    for name, domain in space.domains(plan.space).items():
+        table.add_row(name, Text(_domain(domain)), Text(text.scalar(first[name]) if name in first else ""))
+    return table
+
+
+def _domain(domain: Any) -> str:
+    if isinstance(domain, Choice):
+        return " | ".join(map(str, domain.labels))
+    notes = (" log" if domain.log else "") + (f" step {domain.step}" if domain.step not in (None, 1) else "")
+    return f"{text.scalar(domain.low)} to {text.scalar(domain.high)}{notes}"
+
+
+def _document(plan: Plan, expected: Forecast) -> dict[str, Any]:
+    return {
+        "format": 1,
+        "study": plan.spec.name,
+        "rows": plan.dataset.n_rows,
+        "locked_rows": len(plan.locked),
+        "folds": len(plan.folds),
+        "objective": [metric.label for metric in plan.metrics[: plan.n_objectives]],
+        "metrics": [metric.label for metric in plan.metrics],
+        "parameters": list(space.domains(plan.space)),
+        "net_parameters": {"fewest": plan.checked.fewest, "most": plan.checked.most, "default": plan.checked.default},
+        "forecast_s": {"epoch": expected.epoch_s, "trial": expected.trial_s, "study": expected.study_s},
+    }

@@ -1,0 +1,106 @@
+"""`foldtune trial`."""
+
+import json
+from typing import Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from foldtune.report import text
+from foldtune.report.leaderboard import STATE_STYLES, configuration
+from foldtune.store.records import Curves, StudyRecord, TrialRecord
+from foldtune.store.store import Store
+from foldtune.train.stopping import fold_mean
+
+CURVE_ROWS = 12
+"""Epochs of the curve that are printed, evenly spaced."""
+
+
+def show_trial(name: str, number: int, storage: str, *, as_json: bool) -> None:
+    """Print one trial: configuration, scores of each fold, curve, and why it failed."""
+    store = Store(storage, create=False)
+    study = store.study(name)
+    trial, curves = store.trial(study.uuid, number), store.curves(study.uuid, number)
+    store.close()
+    if as_json:
+        typer.echo(json.dumps(_finite(_document(study, trial, curves)), allow_nan=False))
+        return
+    console = Console()
+    heading = Text.assemble((f"{name}, trial {number}", "bold"), "  ", (trial.state, STATE_STYLES[trial.state]))
+    exempt = ", exempt from pruning" if trial.exempt else ""
+    heading.append(f"  {trial.origin}{exempt}, {trial.epochs} epochs, {text.duration(trial.seconds)}", style="dim")
+    console.print(heading, "")
+    console.print(configuration(trial), "")
+    if trial.scores is not None:
+        console.print(_folds(study, trial), "")
+    if len(curves.epochs):
+        console.print(_curve(study, curves), "")
+    if trial.failure is not None:
+        console.print(Text(f"failed ({trial.failure.kind}): {trial.failure.message}", style="red"))
+        console.print(Text(trial.failure.traceback, style="dim"))
+
+
+def _folds(study: StudyRecord, trial: TrialRecord) -> Table:
+    """Every metric of each fold at the epoch that counts, then mean and spread."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for heading in ("fold", "epoch", *study.metrics):
+        table.add_column(heading, justify="right")
+    scores, chosen = trial.scores, trial.chosen
+    assert scores is not None and chosen is not None
+    for fold, row in enumerate(scores):
+        table.add_row(str(fold), str(chosen[fold]), *(text.number(score) for score in row))
+    table.add_section()
+    table.add_row("mean", "", *(text.number(fold_mean(column)) for column in scores.T), style="bold")
+    if len(scores) > 1:
+        table.add_row("sd", "", *(text.number(float(sd)) for sd in np.std(scores, axis=0, ddof=1)), style="dim")
+    return table
+
+
+def _curve(study: StudyRecord, curves: Curves) -> Table:
+    """Training loss and metrics, means over folds."""
+    table = Table(box=None, header_style="bold", pad_edge=False, title="means over folds", title_justify="left")
+    for heading in ("epoch", "training loss", *study.metrics):
+        table.add_column(heading, justify="right")
+    count = len(curves.epochs)
+    for index in sorted({round(i) for i in np.linspace(0, count - 1, min(count, CURVE_ROWS))}):
+        means = (fold_mean(column) for column in (curves.losses[index], *curves.scores[index].T))
+        table.add_row(str(curves.epochs[index]), *(text.number(mean) for mean in means))
+    return table
+
+
+def _document(study: StudyRecord, trial: TrialRecord, curves: Curves) -> dict[str, Any]:
+    failure = trial.failure and {
+        "kind": trial.failure.kind,
+        "message": trial.failure.message,
+        "traceback": trial.failure.traceback,
+    }
+    return {
+        "format": 1,
+        "study": study.name,
+        "number": trial.number,
+        "state": trial.state,
+        "origin": trial.origin,
+        "exempt": trial.exempt,
+        "params": trial.params,
+        "config": trial.config,
+        "values": trial.values,
+        "metrics": list(study.metrics),
+        "fold_scores": None if trial.scores is None else trial.scores.tolist(),
+        "chosen_epochs": None if trial.chosen is None else trial.chosen.tolist(),
+        "epochs": trial.epochs,
+        "seconds": trial.seconds,
+        "curves": {"losses": curves.losses.tolist(), "scores": curves.scores.tolist()},
+        "failure": failure,
+    }
+
+
+def _finite(node: Any) -> Any:
+    """A document with null for what JSON cannot say: a metric that a fold does not define."""
+    if isinstance(node, dict):
+        return {key: _finite(child) for key, child in node.items()}
+    if isinstance(node, list | tuple):
+        return [_finite(child) for child in node]
+    return None if isinstance(node, float) and not np.isfinite(node) else node

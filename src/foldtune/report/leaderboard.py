@@ -1,0 +1,99 @@
+"""The leaderboard, and what a study's end says."""
+
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.syntax import Syntax
+from rich.table import Table
+from rich.text import Text
+
+from foldtune.report import text
+from foldtune.report.importance import by_importance
+from foldtune.search.result import StudyResult, metric_means, value
+from foldtune.store.records import TrialRecord
+
+STATE_STYLES = {"complete": "green", "pruned": "yellow", "failed": "red", "running": "cyan", "waiting": "dim"}
+EXTRA_METRICS = 1
+"""Metrics beside the first that have a column."""
+
+
+def leaderboard(result: StudyResult, top: int = 15) -> Table:
+    """Trials from best to worst: value, spread over folds, state, epochs, and the parameters that matter first.
+
+    Args:
+        result: the study.
+        top: number of rows; 0 for all.
+    """
+    ranked = result.ranked()
+    shown = ranked[: top or len(ranked)]
+    objective, *others = result.record.metrics
+    table = Table(box=None, header_style="bold", pad_edge=False, expand=True)
+    table.add_column("trial", justify="right", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    for name in (f"{objective} ± sd", *others[:EXTRA_METRICS], "epochs"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("parameters", no_wrap=True, overflow="ellipsis", ratio=1)
+    names = by_importance(ranked)
+    for trial in shown:
+        table.add_row(*_row(result, trial, others[:EXTRA_METRICS], names))
+    return table
+
+
+def summary(result: StudyResult, top: int = 15) -> RenderableType:
+    """Heading, leaderboard and the best configuration."""
+    record, best = result.record, result.best
+    states = [trial.state for trial in result.trials]
+    counts = ", ".join(f"{states.count(state)} {state}" for state in STATE_STYLES if state in states)
+    goals = " and ".join(f"{goal} {name}" for goal, name in zip(record.directions, record.objectives, strict=True))
+    heading = Text.assemble((record.name, "bold"), f"  {goals}  {result.finished} of {result.budget} trials")
+    heading.append(f" ({counts})" if counts else "", style="dim")
+    parts: list[RenderableType] = [heading, Text(), leaderboard(result, top)]
+    hidden = len(result.trials) - (top or len(result.trials))
+    if hidden > 0:
+        parts.append(Text(f"and {hidden} more: foldtune show {record.name} --top 0", style="dim"))
+    if best is not None:
+        parts += [Text(), _best_line(result, best), Padding(configuration(best), (0, 2))]
+    return Group(*parts)
+
+
+def next_steps(result: StudyResult, storage: str, default_storage: str) -> RenderableType:
+    """What to type next."""
+    option = "" if storage == default_storage else f" --storage {storage}"
+    name, best = result.name, result.best
+    lines = [f"foldtune show {name}{option}"]
+    lines += [f"foldtune trial {name} {best.number}{option}"] if best else []
+    lines += [f"foldtune dashboard{option}"]
+    lines += [f"foldtune resume {name} --trials {2 * result.budget}{option}"]
+    return Group(Text("Next:", style="bold"), *(Text(f"  {line}") for line in lines))
+
+
+def print_summary(result: StudyResult, top: int = 15) -> None:
+    """Print heading, leaderboard and the best configuration on stdout."""
+    Console(soft_wrap=False).print(summary(result, top))
+
+
+def _row(result: StudyResult, trial: TrialRecord, others: list[str], names: list[str]) -> tuple[RenderableType, ...]:
+    means = metric_means(result.record, trial)
+    shown = text.number(value(trial))
+    if trial.scores is not None:
+        shown += f" ± {text.number(text.spread(trial.scores))}"
+    state = Text(trial.state if trial.failure is None else f"failed: {trial.failure.kind}", STATE_STYLES[trial.state])
+    return (
+        str(trial.number),
+        state,
+        shown,
+        *(text.number(means.get(name)) for name in others),
+        str(trial.epochs),
+        text.parameters(trial, names),
+    )
+
+
+def _best_line(result: StudyResult, best: TrialRecord) -> Text:
+    means = metric_means(result.record, best)
+    shown = ", ".join(f"{name} {text.number(mean)}" for name, mean in means.items())
+    return Text.assemble((f"Best: trial {best.number}", "bold"), f"  {shown}, mean of {len(best.scores)} folds")  # type: ignore[arg-type]
+
+
+def configuration(trial: TrialRecord) -> Syntax:
+    """A trial's configuration as YAML, sections that say nothing left out."""
+    config = {key: part for key, part in trial.config.items() if part not in (None, {})}
+    return Syntax(text.yaml(config), "yaml", background_color="default", word_wrap=True)

@@ -1,0 +1,1 @@
+"""The search: which configurations are tried, and when they stop."""

@@ -1,0 +1,56 @@
+"""How long a study may take: one small fold is trained and the time per row is multiplied."""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from foldtune import space
+from foldtune.search.plan import Plan
+from foldtune.train.engine import TrainingSetup
+from foldtune.train.lockstep import LockstepEngine
+from foldtune.values import Fold, Job
+
+ROWS = 2000
+"""Rows that the timed fold has at most."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """An upper bound, made from the default configuration.
+
+    Args:
+        epoch_s: one epoch on all folds, on one core.
+        trial_s: all epochs of a trial.
+        study_s: all trials without any pruning, dealt over `workers` processes.
+        workers: number of processes.
+    """
+
+    epoch_s: float
+    trial_s: float
+    study_s: float
+    workers: int
+
+
+def forecast(plan: Plan, workers: int) -> Forecast:
+    """Time the default configuration on a part of the rows.
+
+    Args:
+        plan: the study.
+        workers: training processes.
+    """
+    config = space.configure(plan.space, space.defaults(plan.space))
+    fold = plan.folds[0]
+    train, valid = fold.train[: ROWS * 4 // 5], fold.valid[: ROWS // 5]
+    rows = np.union1d(train, valid)
+    part = Fold(np.searchsorted(rows, train), np.searchsorted(rows, valid))
+    setup = plan.setup("cpu")
+    small = TrainingSetup(plan.dataset.take(rows), setup.metrics, setup.directions, setup.seed)
+    run = LockstepEngine(small).start([Job(0, config, (part,))])
+    run.step()  # the first epoch builds the net and warms up
+    began = time.perf_counter()
+    run.step()
+    per_row = (time.perf_counter() - began) / len(train)
+    epoch_s = per_row * sum(len(fold.train) for fold in plan.folds)
+    trial_s = epoch_s * int(config["training"]["epochs"])
+    return Forecast(epoch_s, trial_s, trial_s * plan.spec.search.trials / max(1, workers), workers)

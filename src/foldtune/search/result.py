@@ -1,0 +1,174 @@
+"""A study's outcome, read from the store: what Python gets, and what `--json` prints."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from foldtune.search.study import best_trial
+from foldtune.spec.load import validate
+from foldtune.store.records import Curves, StudyRecord, TrialRecord
+from foldtune.store.store import Store
+from foldtune.train.stopping import fold_mean
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMAT = 1
+"""Version of the document that `to_dict` gives."""
+
+
+@dataclass(frozen=True, eq=False)
+class StudyResult:
+    """A study and its trials as they are stored.
+
+    Args:
+        record: the study's definition.
+        trials: every trial, in number order.
+        ending: why the search ended, when it was run just now: budget, patience, timeout, exhausted, interrupted.
+
+    Example:
+        >>> result = load_study("digits", storage="sqlite:///foldtune.db")  # doctest: +SKIP
+        >>> result.best.params  # doctest: +SKIP
+        {'optimizer.lr': 0.0021, 'model.d_block': 112}
+    """
+
+    record: StudyRecord
+    trials: tuple[TrialRecord, ...]
+    ending: str | None = None
+
+    @property
+    def name(self) -> str:
+        return self.record.name
+
+    @property
+    def budget(self) -> int:
+        """Trials in all."""
+        return int(self.record.spec["search"].get("trials", validate(self.record.spec).search.trials))
+
+    @property
+    def finished(self) -> int:
+        """Trials that are complete, pruned or failed."""
+        return sum(trial.finished_at is not None for trial in self.trials)
+
+    @property
+    def best(self) -> TrialRecord | None:
+        """The complete trial of the best first value; None without one."""
+        return best_trial(self.trials, self.record.directions[0])
+
+    def ranked(self) -> list[TrialRecord]:
+        """Complete trials from best to worst, then pruned ones by how far they came, then the others."""
+        sign = 1.0 if self.record.directions[0] == "minimize" else -1.0
+        order = {"complete": 0, "pruned": 1, "running": 2, "waiting": 3, "failed": 4}
+
+        def key(trial: TrialRecord) -> tuple[int, int, float, int]:
+            depth = -trial.epochs if trial.state == "pruned" else 0
+            return order[trial.state], depth, sign * (value(trial) or 0.0), trial.number
+
+        return sorted(self.trials, key=key)
+
+    def frame(self) -> "pd.DataFrame":
+        """One row per trial: number, state, value, every metric's mean over folds, epochs, seconds and parameters."""
+        import pandas as pd
+
+        rows = [
+            {
+                "number": trial.number,
+                "state": trial.state,
+                "value": value(trial),
+                **metric_means(self.record, trial),
+                "epochs": trial.epochs,
+                "seconds": trial.seconds,
+                **trial.params,
+            }
+            for trial in self.trials
+        ]
+        return pd.DataFrame(rows).set_index("number") if rows else pd.DataFrame()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document that `--json` prints, floats as stored."""
+        best = self.best
+        return {
+            "format": FORMAT,
+            "study": self.name,
+            "objective": list(self.record.objectives),
+            "direction": list(self.record.directions),
+            "budget": {"trials": self.budget, "finished": self.finished},
+            "best": None if best is None else _document(best, ("number", "value", "values", "params")),
+            "score": None,
+            "trials": [_document(trial, TRIAL_KEYS) for trial in self.trials],
+        }
+
+
+TRIAL_KEYS = "number state value values params fold_values epochs seconds engine failure".split()
+
+
+def load_study(name: str, *, storage: str = "sqlite:///foldtune.db") -> StudyResult:
+    """A stored study's outcome. Nothing is written, and neither torch nor the data are needed.
+
+    Args:
+        name: the study's name.
+        storage: SQLAlchemy URL of the database.
+
+    Raises:
+        StoreError: there is no such database or study.
+    """
+    store = Store(storage, create=False)
+    try:
+        return read_result(store, name)
+    finally:
+        store.close()
+
+
+def read_result(store: Store, name: str, ending: str | None = None) -> StudyResult:
+    """A study's outcome from an open store."""
+    record = store.study(name)
+    return StudyResult(record, tuple(store.trials(record.uuid)), ending)
+
+
+def load_curves(name: str, number: int, *, storage: str = "sqlite:///foldtune.db") -> Curves:
+    """Losses and metrics of every epoch and fold of one trial."""
+    store = Store(storage, create=False)
+    try:
+        return store.curves(store.study(name).uuid, number)
+    finally:
+        store.close()
+
+
+def value(trial: TrialRecord) -> float | None:
+    """A complete trial's value, or the last fold mean of a pruned one."""
+    values = trial_values(trial, 1)
+    return values[0] if values else None
+
+
+def trial_values(trial: TrialRecord, n_objectives: int) -> list[float] | None:
+    """A complete trial's values, or the last fold means of a pruned one."""
+    if trial.values is not None:
+        return list(trial.values)
+    if trial.scores is None:
+        return None
+    return [fold_mean(trial.scores[:, column]) for column in range(n_objectives)]
+
+
+def metric_means(record: StudyRecord, trial: TrialRecord) -> Mapping[str, float]:
+    """Every metric's mean over folds, at the epochs that count."""
+    if trial.scores is None:
+        return {}
+    return {label: fold_mean(trial.scores[:, column]) for column, label in enumerate(record.metrics)}
+
+
+def _document(trial: TrialRecord, keys: Sequence[str]) -> dict[str, Any]:
+    values = trial_values(trial, len(trial.values or (0,)))
+    failure = trial.failure and {"kind": trial.failure.kind, "message": trial.failure.message}
+    everything = {
+        "number": trial.number,
+        "state": trial.state,
+        "value": values[0] if values else None,
+        "values": values,
+        "params": trial.params,
+        "fold_values": None if trial.scores is None else trial.scores[:, 0].tolist(),
+        "epochs": trial.epochs,
+        "seconds": trial.seconds,
+        "engine": trial.engine,
+        "failure": failure,
+    }
+    return {key: everything[key] for key in keys}

@@ -1,0 +1,121 @@
+"""YAML 1.2 to a plain tree, with the line of every node. Duplicate keys, tags, tabs and aliases are refused."""
+
+from pathlib import Path as FilePath
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from foldtune.errors import Path, Problem, Source, SpecError
+
+LARGEST_BYTES = 1_000_000
+PLAIN_TAGS = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("map", "seq", "str", "int", "float", "bool", "null"))
+
+
+def read_text(file: FilePath) -> str:
+    """A study file's text.
+
+    Raises:
+        SpecError: there is no such file, or it is no text of a sensible size.
+    """
+    if not file.is_file():
+        raise SpecError.of((), "the study file must exist", str(file), "Check the name and the working folder.")
+    if file.stat().st_size > LARGEST_BYTES:
+        raise SpecError.of((), f"a study file has at most {LARGEST_BYTES} bytes", f"{file} has {file.stat().st_size}")
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise SpecError.of((), "a study file must be UTF-8 text", f"{file}: {error}") from error
+
+
+def parse_yaml(text: str, file: str) -> tuple[dict[str, Any], Source]:
+    """Parse a document whose top is a mapping.
+
+    Args:
+        text: the document.
+        file: its name, for messages.
+
+    Returns:
+        The plain tree, and the line of every node.
+
+    Raises:
+        SpecError: it is empty or no mapping, or has duplicate keys, tags, tabs, aliases or wrong syntax.
+
+    Example:
+        >>> parse_yaml("lr: 1e-4", "study.yaml")[0]
+        {'lr': 0.0001}
+    """
+    reader = _Reader(file)
+    root = reader.compose(text)
+    tree = reader.plain(root, ())
+    if not isinstance(tree, dict) and not reader.problems:
+        reader.refuse((), root.start_mark.line, "a study file is a mapping of sections", repr(tree))
+    if reader.problems:
+        raise SpecError(reader.problems, Source(file, reader.lines))
+    return tree, Source(file, reader.lines)
+
+
+class _Reader:
+    """One document being turned into a plain tree."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.lines: dict[Path, int] = {}
+        self.problems: list[Problem] = []
+        self.yaml = YAML(typ="safe", pure=True)
+
+    def compose(self, text: str) -> Node:
+        """The document's nodes; syntax errors as a SpecError."""
+        for number, line in enumerate(text.splitlines(), 1):
+            if "\t" in line[: len(line) - len(line.lstrip())]:
+                hint = "Indent with blanks."
+                raise SpecError([Problem((), "a tab cannot indent YAML", repr(line.strip()), hint)], self._at(number))
+        try:
+            root: Node | None = self.yaml.compose(text)
+        except MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            found = " ".join(part for part in (error.context, error.problem) if part)
+            source = self._at(mark.line + 1) if mark else self._at(1)
+            raise SpecError([Problem((), "a study file must be valid YAML", found)], source) from error
+        if root is None:
+            hint = "It needs at least `name`, `data` and `model`."
+            raise SpecError([Problem((), "a study file must not be empty", self.file, hint)], self._at(1))
+        return root
+
+    def plain(self, node: Node, path: Path) -> Any:
+        """A node as mapping, list or scalar; what is wrong is collected."""
+        self.lines[path] = node.start_mark.line + 1
+        if getattr(node, "anchor", None):
+            self.refuse(path, node.start_mark.line, "anchors and aliases are not part of a study file", node.anchor)
+            return None
+        if node.tag not in PLAIN_TAGS:
+            self.refuse(path, node.start_mark.line, "tags are not part of a study file", node.tag, "Leave it out.")
+            return None
+        if isinstance(node, MappingNode):
+            return self._mapping(node, path)
+        if isinstance(node, SequenceNode):
+            return [self.plain(child, (*path, index)) for index, child in enumerate(node.value)]
+        assert isinstance(node, ScalarNode)
+        return self.yaml.constructor.construct_object(node)
+
+    def refuse(self, path: Path, line: int, rule: str, value: str | None, hint: str | None = None) -> None:
+        self.lines[path] = line + 1
+        self.problems.append(Problem(path, rule, value, hint))
+
+    def _mapping(self, node: MappingNode, path: Path) -> dict[str, Any]:
+        tree: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key = self.yaml.constructor.construct_object(key_node) if isinstance(key_node, ScalarNode) else None
+            if not isinstance(key, str):
+                self.refuse((*path, str(key)), key_node.start_mark.line, "a key must be a text", repr(key))
+            elif key in tree:
+                hint = "Leave one of them out."
+                self.refuse((*path, key), key_node.start_mark.line, "a key can stand only once", key, hint)
+            else:
+                tree[key] = self.plain(value_node, (*path, key))
+                self.lines[*path, key] = key_node.start_mark.line + 1
+        return tree
+
+    def _at(self, line: int) -> Source:
+        return Source(self.file, {(): line})

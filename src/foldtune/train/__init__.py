@@ -1,0 +1,1 @@
+"""Training: engines that advance jobs epoch by epoch behind one seam."""

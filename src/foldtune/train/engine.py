@@ -1,0 +1,56 @@
+"""The seam between search and training."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from foldtune.data.dataset import Dataset
+from foldtune.values import Direction, EpochReport, Job, TrialResult
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingSetup:
+    """All that a training process needs to know of a study.
+
+    Args:
+        dataset: the development rows; locked test rows are not among them.
+        metrics: `use:` nodes of every metric, objectives first.
+        directions: direction of each objective.
+        seed: the study's seed.
+        device: where models live, as torch names it.
+    """
+
+    dataset: Dataset
+    metrics: tuple[Mapping[str, Any], ...]
+    directions: tuple[Direction, ...]
+    seed: int
+    device: str = "cpu"
+
+
+class Run(Protocol):
+    """Jobs in training together, folds in lockstep. One process, one thread."""
+
+    def step(self) -> list[EpochReport]:
+        """Train each live job one epoch on all its folds; [] when none is live."""
+
+    def add(self, job: Job) -> None:
+        """Fill a free slot."""
+
+    def drop(self, trial: int) -> TrialResult:
+        """Stop a live job and free its memory; scores are those of its last epoch. KeyError when it is not live."""
+
+    def finish(self, trial: int) -> TrialResult:
+        """Stop a live job and free its memory; each fold's score is that of its chosen epoch."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that `Engine.restore` needs to go on bitwise; loadable by `torch.load(weights_only=True)`."""
+
+
+class Engine(Protocol):
+    """Starts runs."""
+
+    def start(self, jobs: Sequence[Job]) -> Run:
+        """A run of these jobs, none of them trained yet."""
+
+    def restore(self, state: Mapping[str, Any]) -> Run:
+        """The run whose `state_dict` this is, to go on where it stood."""
