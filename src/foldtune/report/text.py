@@ -81,12 +81,12 @@ def yaml(tree: Mapping[str, Any]) -> str:
     """
     sections = []
     for key, part in tree.items():
-        line = _dump({key: part}, flow=None)
+        line = _dump({key: part}, flow=True)[1:-1]  # without the braces of the outermost mapping
         sections.append(line if len(line) <= LINE_WIDTH and "\n" not in line else _dump({key: part}, flow=False))
     return "\n".join(sections)
 
 
-def _dump(tree: Mapping[str, Any], flow: bool | None) -> str:
+def _dump(tree: Mapping[str, Any], *, flow: bool) -> str:
     stream = io.StringIO()
     writer = YAML(typ="safe", pure=True)
     writer.default_flow_style = flow
