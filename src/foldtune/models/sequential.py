@@ -26,7 +26,7 @@ class Sequential(nn.Module):
         numeric (B, *features) float32, codes (B, Q) int64 -> (B, out_features) float32.
 
     Raises:
-        ValueError: the last layer does not give `out_features` numbers per row.
+        ValueError: a layer does not take what the one before gives, or the last does not give `out_features` numbers.
 
     Example:
         >>> Sequential([partial(nn.Linear, out_features=8), nn.ReLU(), partial(nn.Linear)], (4,), 3).layers[2]
@@ -49,8 +49,11 @@ class Sequential(nn.Module):
         built: list[nn.Module] = []
         for position, layer in enumerate(layers):
             last = position == len(layers) - 1
-            built.append(_fit(layer, input_shape, out_features if last else None))
-            input_shape = _shape_after(built[-1], input_shape)
+            try:
+                built.append(_fit(layer, input_shape, out_features if last else None))
+                input_shape = _shape_after(built[-1], input_shape)
+            except (TypeError, ValueError, RuntimeError, IndexError) as error:
+                raise ValueError(f"layer {position} does not fit rows of shape {input_shape}: {error}") from error
         if input_shape != (out_features,):
             raise ValueError(
                 f"the last layer gives {input_shape} per row, but the loss needs ({out_features},); "
@@ -78,7 +81,9 @@ def _fit(layer: Layer, shape: tuple[int, ...], out_features: int | None) -> nn.M
 
 def _shape_after(layer: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...]:
     """What a layer makes of a row, found on the meta device without any arithmetic."""
-    training = layer.training
     with torch.no_grad():
-        out = copy.deepcopy(layer).to("meta").train(training)(torch.empty(2, *shape, device="meta"))
+        memo = {id(tensor): tensor.to("meta") for tensor in (*layer.parameters(), *layer.buffers())}
+        out = copy.deepcopy(layer, memo)(torch.empty(2, *shape, device="meta"))  # the weights are not copied
+    if not isinstance(out, Tensor):
+        raise TypeError(f"its answer is a {type(out).__name__}, not a tensor; use a module of your own")
     return tuple(out.shape[1:])

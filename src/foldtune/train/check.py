@@ -11,7 +11,7 @@ from foldtune.errors import Problem, SpecError
 from foldtune.models.builder import build_on_meta, n_parameters, widths
 from foldtune.spec.schema import ConfigSpec, PreprocessingSpec, Reference
 from foldtune.train.losses import build_loss, make_head
-from foldtune.train.optim import build_optimizer, build_scheduler
+from foldtune.train.optim import PER_BATCH, build_optimizer, build_scheduler
 from foldtune.values import DataShape, Direction, Task
 
 _FILLED_BY_SHAPE = frozenset(widths(DataShape((1,), (), 1)))
@@ -55,12 +55,16 @@ def check_optimizer(config: ConfigSpec, model: nn.Module, steps: int, direction:
         steps: batches of the whole trial.
         direction: the objective's.
     """
-    scheduler = config.scheduler.node if config.scheduler else None
+    node = config.scheduler.node if config.scheduler else None
     try:
         optimizer = build_optimizer(config.optimizer.node, model.parameters(), "meta")
-        build_scheduler(scheduler, optimizer, epochs=config.training.epochs, steps=steps, direction=direction)
+        scheduler = build_scheduler(node, optimizer, epochs=config.training.epochs, steps=steps, direction=direction)
     except SpecError as error:
         return list(error.problems)
+    inner = [type(part).__name__ for part in getattr(scheduler, "_schedulers", ()) if isinstance(part, PER_BATCH)]
+    if inner:
+        rule = f"`{type(scheduler).__name__}` steps every epoch and cannot hold a schedule that steps every batch"
+        return [Problem(("scheduler",), rule, inner[0], "Use it alone; OneCycleLR has a warm-up of its own.")]
     if isinstance(optimizer, torch.optim.SparseAdam):
         rule = "`SparseAdam` needs sparse gradients, which no net of a study file gives"
         return [Problem(("optimizer",), rule, hint="Use Adam.")]

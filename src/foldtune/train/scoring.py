@@ -36,8 +36,8 @@ class Scorer:
         device: str,
     ) -> None:
         self.head, self.metrics = head, metrics
-        target = torch.from_numpy(dataset.target)
-        self.target = _pad([target[torch.from_numpy(fold.valid)] for fold in folds]).to(device)  # (K, N) or (K, N, T)
+        target = _pad([torch.from_numpy(dataset.target[fold.valid]) for fold in folds])
+        self.target = target.to(device)  # (K, N) or (K, N, T)
         self.mask = _pad([torch.ones(len(fold.valid), dtype=torch.bool) for fold in folds]).to(device)  # (K, N)
         self.scales = [
             (torch.from_numpy(fold.location).to(device), torch.from_numpy(fold.scale).to(device)) for fold in data

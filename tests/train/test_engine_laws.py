@@ -1,0 +1,131 @@
+"""The laws of engines, over every engine and a table of configurations."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from foldtune.testing import engine_laws as laws
+from foldtune.testing.engine_laws import MakeEngine, make_config, make_setup
+from foldtune.train.lockstep import LockstepEngine
+from foldtune.values import Config, FailureKind, Task
+
+from .configs import CONFIGS, FIXED, PLATEAU
+
+ENGINES: dict[str, MakeEngine] = {"lockstep": LockstepEngine}
+
+
+@pytest.fixture(params=list(ENGINES))
+def make(request: pytest.FixtureRequest) -> MakeEngine:
+    return ENGINES[request.param]
+
+
+SOME = ("nesterov", "lbfgs", "one cycle, adam", "warm-up", "plateau", "clipped", "residual")
+over_configs: Callable[..., Any] = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+over_some: Callable[..., Any] = pytest.mark.parametrize("config", [CONFIGS[name] for name in SOME], ids=SOME)
+
+
+class Failing(nn.Linear):
+    """Raises as told as soon as it trains; `meta` builds and `eval` are left alone."""
+
+    def __init__(self, in_features: int, out_features: int, error: str) -> None:
+        super().__init__(in_features, out_features)
+        self.error = error
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.error == "memory":
+            raise MemoryError("no room")
+        if self.error == "torch memory":
+            torch.empty(10**15)
+        if self.error == "nan":
+            return super().forward(x) * torch.nan
+        raise KeyError("mine")
+
+
+FAILURES: dict[str, tuple[Config, FailureKind, str]] = {
+    "huge lr": (make_config(optimizer={"use": "SGD", "lr": 1e30}), "diverged", "^DivergedError: .*fold 0"),
+    "nan": (make_config(model={"use": f"{__name__}:Failing", "error": "nan"}), "diverged", "NaN or infinity"),
+    "raises": (make_config(model={"use": f"{__name__}:Failing", "error": "key"}), "user code", "^KeyError: 'mine'"),
+    "memory": (make_config(model={"use": f"{__name__}:Failing", "error": "memory"}), "out of memory", "no room"),
+    "torch memory": (
+        make_config(model={"use": f"{__name__}:Failing", "error": "torch memory"}),
+        "out of memory",
+        "can't allocate memory",
+    ),
+    "no such argument": (make_config(model={"use": "MLP", "depth": 3}), "user code", "argument 'depth'"),
+    "preprocessing": (make_config(preprocessing={"columns": [{"columns": ["q"], "steps": []}]}), "data", "q"),
+    "batch norm without a batch": (
+        make_config(model={"use": "MLP", "norm": "BatchNorm1d"}, training={"epochs": 4, "batch_size": 1}),
+        "user code",
+        "more than 1 value per channel when training",
+    ),
+}
+
+
+@over_some
+def test_same_seed_same_numbers(make: MakeEngine, config: Config) -> None:
+    laws.check_same_seed_same_numbers(make, make_setup(), config)
+
+
+@over_configs
+def test_restored_equals_uninterrupted(make: MakeEngine, config: Config) -> None:
+    laws.check_restored_equals_uninterrupted(make, make_setup(), config)
+
+
+@over_some
+def test_jobs_do_not_touch(make: MakeEngine, config: Config) -> None:
+    laws.check_jobs_do_not_touch(make, make_setup(), config)
+
+
+@over_some
+def test_reports(make: MakeEngine, config: Config) -> None:
+    laws.check_reports(make, make_setup(), config)
+
+
+@pytest.mark.parametrize("name", [name for name in SOME if name in FIXED])
+def test_nothing_crosses(make: MakeEngine, name: str) -> None:
+    laws.check_nothing_crosses(make, make_setup(), FIXED[name])
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_nothing_crosses_in_a_regression(make: MakeEngine, outputs: int) -> None:
+    laws.check_nothing_crosses(make, make_setup("regression", outputs=outputs), make_config("regression"))
+
+
+@pytest.mark.parametrize("config", PLATEAU.values(), ids=PLATEAU)
+def test_schedule_reads_other_folds(make: MakeEngine, config: Config) -> None:
+    longer = {**config, "training": {"epochs": 9, "batch_size": 8}}
+    laws.check_schedule_reads_other_folds(make, make_setup(), longer)
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_chosen_epoch_reads_other_folds(make: MakeEngine, task: Task) -> None:
+    config = make_config(task, optimizer={"use": "SGD", "lr": 0.5}, training={"epochs": 20, "batch_size": 8})
+    laws.check_chosen_epoch_reads_other_folds(make, make_setup(task), config)
+
+
+@pytest.mark.parametrize("model", [{"use": "MLP"}, {"use": "TabularResNet", "norm": "LayerNorm"}])
+def test_other_key_other_start(make: MakeEngine, model: dict[str, Any]) -> None:
+    laws.check_other_key_other_start(make, make_setup(), make_config(model=model))
+
+
+@pytest.mark.parametrize("patience", [1, 2, 3])
+def test_stops_early(make: MakeEngine, patience: int) -> None:
+    config = make_config(optimizer={"use": "SGD", "lr": 1.0}, training={"epochs": 12, "batch_size": 8})
+    laws.check_stops_early(make, make_setup(), config, patience=patience)
+
+
+def test_stops_early_where_more_is_better(make: MakeEngine) -> None:
+    setup = make_setup()
+    swapped = replace(setup, metrics=setup.metrics[::-1], directions=("maximize",))
+    config = make_config(optimizer={"use": "SGD", "lr": 1.0}, training={"epochs": 12, "batch_size": 8})
+    laws.check_stops_early(make, swapped, config, patience=2)
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_failure_is_one_jobs_own(make: MakeEngine, name: str) -> None:
+    failing, kind, match = FAILURES[name]
+    laws.check_failure_is_one_jobs_own(make, make_setup(), make_config(), failing=failing, kind=kind, match=match)
