@@ -101,7 +101,9 @@ class RequestError(FoldtuneError):
         return cls([Problem(path, rule, None if value is None else str(value), hint)])
 
     def __str__(self) -> str:
-        return "\n".join(problem.text(self.source) for problem in self.problems)
+        source = self.source or Source()
+        in_order = sorted(self.problems, key=lambda problem: source.line(problem.path) or 0)
+        return "\n".join(problem.text(source) for problem in in_order)
 
 
 class SpecError(RequestError):
@@ -151,9 +153,12 @@ def nearest(name: str, names: Sequence[str]) -> str:
         ('Did you mean AdamW or Adam?', 'Did you mean sep?')
     """
     folded, wanted = {candidate.lower(): candidate for candidate in sorted(names)}, name.lower()
-    begun = [key for key in folded if min(len(key), len(wanted)) > 2 and (key + wanted).startswith((wanted + key, key))]
+    begun = [
+        key for key in folded if min(len(key), len(wanted)) > 2 and (wanted.startswith(key) or key.startswith(wanted))
+    ]
     close = get_close_matches(wanted, folded, n=3, cutoff=0.6)
-    found = list(dict.fromkeys([*begun, *close]))[:3]
+    same = [wanted] if wanted in folded else []
+    found = list(dict.fromkeys([*same, *sorted(begun, key=len, reverse=True), *close]))[:3]
     return f"Did you mean {' or '.join(folded[key] for key in found)}?" if found else ""
 
 

@@ -6,17 +6,24 @@ keyword arguments. There is no registry and no synonym: a bare name is looked up
 """
 
 import inspect
+import re
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
-from typing import Any
+from pathlib import PurePath
+from traceback import extract_tb
+from types import ModuleType
+from typing import Any, get_overloads
 
 from foldtune.errors import Path, Problem, SpecError, nearest
 
 WIDTHS = frozenset({"in_features", "in_channels", "input_size", "num_features", "num_channels", "normalized_shape"})
 """Arguments of layers that follow from what flows in, and may be left out of a study file."""
+
+FEW = 8
+"""A home with at most so many classes is listed whole in a message."""
 
 
 @dataclass(frozen=True)
@@ -87,10 +94,13 @@ def resolve(name: str, slot: Slot, path: Path = ()) -> Any:
     """
     if not isinstance(name, str):
         raise SpecError.of(path, "`use` must name a class", repr(name))
-    target = _import(name, path) if ":" in name else _lookup(name, slot, path)
-    if not _is_kind(target, slot, own=":" in name) and not (slot.function and inspect.isfunction(target)):
-        wanted = f"subclass of {slot.kind}" if slot.kind else f"class with {' and '.join(slot.methods)}"
-        raise SpecError.of(path, f"a {slot.name} must be a {wanted}", name)
+    if ":" not in name:
+        return _lookup(name, slot, path)
+    target = _import(name, path)
+    if not _fits(target, slot, slot.kind):
+        kind = slot.kind.replace(":", ".")
+        wanted = f"subclass of {kind}" if kind else f"class with {' and '.join(slot.methods)}"
+        raise SpecError.of(path, f"{_a(slot)} must be a {wanted}", name)
     return target
 
 
@@ -104,7 +114,7 @@ def check(node: Any, slot: Slot, path: Path, fill: frozenset[str] = frozenset())
         fill: arguments that foldtune supplies when they are left out.
     """
     if not isinstance(node, str) and not is_reference(node):
-        return [Problem(path, f"a {slot.name} is a class's name or a mapping with `use`", repr(node))]
+        return [Problem(path, f"{_a(slot)} is a class's name or a mapping with `use`", repr(node))]
     name, kwargs = split(node)
     problems = [
         problem
@@ -145,8 +155,10 @@ def build(node: Any, slot: Slot, path: Path = (), fill: Mapping[str, Any] | None
         return partial(target, **kwargs)
     try:
         return target(**kwargs)
-    except (TypeError, ValueError, RuntimeError, NotImplementedError, AssertionError) as error:
-        raise SpecError.of(path, f"`{label(node)}` must accept its arguments", f"{error}") from error
+    except SpecError as error:  # about a bare name among the arguments, which the class looked up itself
+        raise SpecError([replace(each, path=_place(each, given, path)) for each in error.problems]) from error
+    except Exception as error:  # other people's code may raise anything
+        raise SpecError([_refusal(name, target, given, path, error)]) from error
 
 
 def parameters(target: Callable[..., Any]) -> tuple[str, ...]:
@@ -177,20 +189,20 @@ def importable(folder: str) -> None:
 
 
 def _signature(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    parameters = dict(inspect.signature(target).parameters)
-    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
-        for base in getattr(target, "__mro__", ())[1:-1]:  # nn.LSTM(*args, **kwargs) hides nn.RNNBase's arguments
-            inherited = inspect.signature(base.__init__).parameters
-            parameters |= {
-                name: parameter for name, parameter in inherited.items() if name not in ("self", *parameters)
-            }
-    return parameters
+    found = dict(inspect.signature(target).parameters)
+    if inspect.isclass(target) and _is_open_ended(found) and (overloads := get_overloads(target.__init__)):
+        found = dict(inspect.signature(overloads[0]).parameters)  # nn.LSTM(*args, **kwargs) hides its arguments
+        del found["self"]
+    return found
+
+
+def _is_open_ended(found: Mapping[str, inspect.Parameter]) -> bool:
+    return any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in found.values())
 
 
 def _check_arguments(target: Any, given: Mapping[str, Any], path: Path, fill: frozenset[str]) -> list[Problem]:
     known = parameters(target)
-    open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in inspect.signature(target).parameters.values())
-    unknown = [] if open_ended else [key for key in given if key not in known]
+    unknown = [] if _is_open_ended(_signature(target)) else [key for key in given if key not in known]
     return [
         *(
             Problem(
@@ -227,28 +239,90 @@ def _build_inside(value: Any, slot: Slot, path: Path, fill: Mapping[str, Any]) -
 
 def _import(name: str, path: Path) -> Any:
     module_name, _, attribute = name.partition(":")
+    if not module_name or not attribute:
+        raise SpecError.of(path, "a class of your own is written `package.module:Name`", repr(name))
     try:
         module = import_module(module_name)
-    except ImportError as error:
-        raise SpecError.of(path, f"the module of `{name}` must be importable", f"{error}") from error
+    except Exception as error:  # a user's module may raise anything
+        raise SpecError.of(path, f"the module of `{name}` must be importable", _reason(error, own=True)) from error
     if not hasattr(module, attribute):
         raise SpecError.of(path, f"`{module_name}` has no `{attribute}`", hint=nearest(attribute, dir(module)) or None)
     return getattr(module, attribute)
 
 
 def _lookup(name: str, slot: Slot, path: Path) -> Any:
+    kind = slot.home_kind or slot.kind
     homes = [import_module(home) for home in slot.homes]
     for home in homes:
-        if hasattr(home, name) and not name.startswith("_"):
-            return getattr(home, name)
-    names = [key for home in homes for key, value in vars(home).items() if _is_kind(value, slot) and key[0] != "_"]
+        target = None if name.startswith("_") else _attribute(home, name, path)
+        if _fits(target, slot, kind):
+            return target
+    names = [key for home in homes for key, value in vars(home).items() if _fits(value, slot, kind) and key[0] != "_"]
+    concrete = [key for key in names if not any(inspect.isabstract(getattr(home, key, None)) for home in homes)]
     where = " or ".join(slot.homes)
-    hint = nearest(name, names) or "A class of your own is written `package.module:Name`."
-    raise SpecError.of(path, f"there is no {slot.name} `{name}` in {where}", hint=hint)
+    raise SpecError.of(path, f"there is no {slot.name} `{name}` in {where}", hint=_spelling(name, concrete))
 
 
-def _is_kind(target: Any, slot: Slot, own: bool = False) -> bool:
-    kind = slot.kind if own else slot.home_kind or slot.kind
+def _attribute(home: ModuleType, name: str, path: Path) -> Any:
+    try:
+        return getattr(home, name, None)
+    except ImportError as error:  # scikit-learn's experimental classes say so
+        raise SpecError.of(path, f"`{name}` must be importable", _reason(error)) from error
+
+
+def _spelling(name: str, names: Sequence[str]) -> str:
+    """What to write instead of an unknown bare name."""
+    package, dot, last = name.rpartition(".")
+    if dot:
+        return f"A class of another package is written `{package}:{last}`."
+    few = f"There are {', '.join(sorted(names))}. " if len(names) <= FEW else ""
+    return nearest(name, names) or f"{few}A class of your own is written `package.module:Name`."
+
+
+def _fits(target: Any, slot: Slot, kind: str) -> bool:
+    if slot.function and inspect.isfunction(target):
+        return True
     if not inspect.isclass(target) or not all(hasattr(target, method) for method in slot.methods):
         return False
     return not kind or issubclass(target, _import(kind, ()))
+
+
+def _refusal(name: str, target: Any, given: Mapping[str, Any], path: Path, error: Exception) -> Problem:
+    """What a class says against its arguments; a text or mapping in place of a number is found by its default."""
+    bare = label(name)
+    for key, value in given.items():
+        usual = default(target, key)
+        if type(usual) in (int, float) and isinstance(value, str | Mapping):
+            hint = nearest(str(next(iter(value), "")), ("float", "int", "choice")) if isinstance(value, Mapping) else ""
+            rule = f"`{key}` of `{bare}` must be a number, as its default {usual} is"
+            return Problem((*path, key), rule, repr(value), hint or None)
+    return Problem(path, f"`{bare}` must accept its arguments", _reason(error, own=":" in name))
+
+
+def _reason(error: Exception, *, own: bool = False) -> str:
+    """An error on one line; with the place in the user's own code that raised it."""
+    message = " ".join(str(error).split())
+    frames = [frame for frame in extract_tb(error.__traceback__) if frame.filename != __file__]
+    mine = [frame for frame in frames if not re.search(r"^<|site-packages|importlib", frame.filename)]
+    if not own or not mine:
+        return message or type(error).__name__
+    return f"{type(error).__name__}: {message} ({PurePath(mine[-1].filename).name}:{mine[-1].lineno})"
+
+
+def _place(problem: Problem, given: Any, path: Path) -> Path:
+    """Where the name that a problem is about stands among the arguments; else the reference itself."""
+    if problem.path:
+        return problem.path if problem.path[: len(path)] == path else (*path, *problem.path)
+    named = (place for place, leaf in _leaves(given, path) if isinstance(leaf, str) and f"`{leaf}`" in problem.rule)
+    return next(named, path)
+
+
+def _leaves(node: Any, path: Path) -> Iterator[tuple[Path, Any]]:
+    children = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list) else ()
+    yield path, node
+    for key, child in children:
+        yield from _leaves(child, (*path, key))
+
+
+def _a(slot: Slot) -> str:
+    return f"{'an' if slot.name[0] in 'aeiou' else 'a'} {slot.name}"

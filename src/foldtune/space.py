@@ -13,7 +13,7 @@ from optuna.trial import BaseTrial
 
 from foldtune import refs
 from foldtune.errors import Path, Problem, SpecError, dotted, nearest
-from foldtune.spec.domains import Choice, Domain, Float, Int, Node, Scalar
+from foldtune.spec.domains import Choice, Domain, Float, Int, Node, Scalar, on_grid
 
 Params = Mapping[str, Scalar]
 Pick = Callable[[str, Domain], Scalar]
@@ -86,7 +86,7 @@ def domains(tree: Node) -> dict[str, Domain]:
         >>> list(domains({"a": Int(1, 3), "b": [Float(0.0, 1.0)]}))
         ['a', 'b.0']
     """
-    return dict(_walk(tree, ()))
+    return {name: domain for name, domain, _ in _walk(tree, (), {})}
 
 
 def distribution(domain: Domain) -> BaseDistribution:
@@ -130,8 +130,7 @@ def corners(tree: Node) -> Iterator[dict[str, Scalar]]:
     """Parameters that together reach every option and both ends of every range: the defaults, then one change each."""
     usual = _class_defaults(tree)
     yield taken(tree, usual)
-    for name, domain in domains(tree).items():
-        way = _choices_above(name, tree)
+    for name, domain, way in _walk(tree, (), {}):
         ends = domain.labels if isinstance(domain, Choice) else (domain.low, domain.high)
         for value in ends:
             yield taken(tree, {**usual, **way, name: value})
@@ -154,14 +153,20 @@ def middle(domain: Domain) -> Scalar:
 
 
 def check_params(tree: Node, params: Params, path: Path) -> list[Problem]:
-    """Everything wrong with parameters that a user gave: unknown names, values outside of their domain."""
-    known, problems = domains(tree), []
+    """Everything wrong with parameters that a user gave: unknown names, values outside of their domain, no branch."""
+    known, problems = {name: (domain, way) for name, domain, way in _walk(tree, (), {})}, []
+    usual = {name: middle(domain) for name, (domain, _) in known.items()}
     for name, value in params.items():
-        if name not in known:
+        domain, way = known.get(name, (None, {}))
+        missed = [f"{above}={label}" for above, label in way.items() if {**usual, **params}[above] != label]
+        if domain is None:
             hint = nearest(name, list(known)) or f"The parameters are {', '.join(known) or 'none'}."
             problems.append(Problem((*path, name), f"there is no parameter `{name}`", hint=hint))
-        elif not _inside(known[name], value):
-            problems.append(Problem((*path, name), f"`{name}` must be {_describe(known[name])}", repr(value)))
+        elif not _inside(domain, value):
+            problems.append(Problem((*path, name), f"`{name}` must be {_describe(domain)}", repr(value)))
+        elif missed:
+            rule = f"`{name}` exists only where {' and '.join(missed)}"
+            problems.append(Problem((*path, name), rule, hint="Give that too, or leave this out."))
     return problems
 
 
@@ -186,29 +191,19 @@ def raw_path(tree: Node, params: Params, path: Path) -> Path:
     return raw
 
 
-def _walk(node: Node, name: Path) -> Iterator[tuple[str, Domain]]:
+def _walk(node: Node, name: Path, way: Params) -> Iterator[tuple[str, Domain, Params]]:
+    """Every domain with its name and the choices that must be made for it to exist."""
     if isinstance(node, Choice | Float | Int):
-        yield dotted(name), node
+        yield dotted(name), node, way
     if isinstance(node, Choice):
         for option in node.options:
-            yield from _walk(option.node, (*name, str(option.label)))
+            yield from _walk(option.node, (*name, str(option.label)), {**way, dotted(name): option.label})
     elif isinstance(node, Mapping):
         for key, child in node.items():
-            yield from _walk(child, (*name, key))
+            yield from _walk(child, (*name, key), way)
     elif isinstance(node, list):
         for index, child in enumerate(node):
-            yield from _walk(child, (*name, index))
-
-
-def _choices_above(name: str, tree: Node) -> dict[str, Scalar]:
-    """The choices that must be made for a parameter to exist."""
-    return {
-        above: option.label
-        for above, domain in domains(tree).items()
-        if isinstance(domain, Choice)
-        for option in domain.options
-        if name.startswith(f"{above}.{option.label}.")
-    }
+            yield from _walk(child, (*name, index), way)
 
 
 def _class_defaults(tree: Node) -> dict[str, Scalar]:
@@ -236,9 +231,13 @@ def _own_defaults(node: Mapping[str, Any], name: Path, slot: refs.Slot) -> dict[
         target = refs.resolve(node["use"], slot)
     except SpecError:
         return {}  # reported where references are checked
-    searched = {key: child for key, child in node.items() if isinstance(child, Choice | Float | Int)}
-    values = {key: refs.default(target, key) for key in searched if searched[key].default is None}
-    return {dotted((*name, key)): value for key, value in values.items() if _inside(searched[key], value)}
+    searched = {key: child for key, child in node.items() if isinstance(child, Float | Int)}
+    usual = {key: refs.default(target, key) for key in searched}
+    return {
+        dotted((*name, key)): float(usual[key]) if isinstance(domain, Float) else usual[key]
+        for key, domain in searched.items()
+        if domain.default is None and _inside(domain, usual[key])
+    }
 
 
 def _inside(domain: Domain, value: Any) -> bool:
@@ -246,9 +245,7 @@ def _inside(domain: Domain, value: Any) -> bool:
         return any(value == label and isinstance(value, bool) is isinstance(label, bool) for label in domain.labels)
     if isinstance(value, bool) or not isinstance(value, int if isinstance(domain, Int) else int | float):
         return False
-    step = None if domain.log else domain.step
-    off_grid = step is not None and abs((value - domain.low) / step - round((value - domain.low) / step)) > 1e-8
-    return domain.low <= value <= domain.high and not off_grid
+    return domain.low <= value <= domain.high and (not domain.step or on_grid(value, domain.low, domain.step))
 
 
 def _describe(domain: Domain) -> str:

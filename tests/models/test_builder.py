@@ -145,7 +145,7 @@ def test_a_billion_parameters_that_do_not_fit_cost_nothing_either() -> None:
         (own(how="key"), TABLE, "`Own` must accept the data .* however: 'nothing'"),
         (own("make_nothing"), TABLE, "`make_nothing` must return a torch.nn.Module, however: int"),
         (own("make_missing"), TABLE, "has no `make_missing`. Did you mean make_"),
-        ({"use": "MLP", "d_block": -1}, TABLE, "`MLP` must accept its arguments, however: .*negative dimension -1"),
+        ({"use": "MLP", "d_block": -1}, TABLE, "`MLP` must accept its arguments, however: .*`d_block` at least 1, not"),
         ({"use": "MLP", "dropout": 1.5}, TABLE, "dropout probability has to be between 0 and 1, but got 1.5"),
         ({"use": "MLP", "norm": "BatchNorm2d"}, TABLE, r"`MLP` must accept the data .* expected 4D input"),
         ({"use": "MLP", "depth": 2}, TABLE, "unexpected keyword argument 'depth'"),

@@ -95,3 +95,10 @@ def test_widths_are_found_without_copying_or_changing_the_layers() -> None:
     assert model.layers[0] is model.layers[2] is tied
     assert not any(value.is_meta for value in model.state_dict().values())
     assert norm.num_batches_tracked == 0
+
+
+@pytest.mark.parametrize("family", [MLP, TabularResNet])
+@pytest.mark.parametrize("sizes", [{"n_blocks": -1}, {"d_block": 0}])
+def test_sizes_that_would_build_another_net_are_refused(family: type[nn.Module], sizes: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="`n_blocks` must be at least 0 and `d_block` at least 1, not"):
+        family(4, 3, **sizes)

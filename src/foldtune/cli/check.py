@@ -9,20 +9,20 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from foldtune import space
+from foldtune import refs, space
 from foldtune.report import text
 from foldtune.search.forecast import Forecast, forecast
 from foldtune.search.plan import Plan, make_plan
 from foldtune.search.run import default_workers
 from foldtune.spec.domains import Choice
-from foldtune.spec.load import load_spec
+from foldtune.spec.load import read_spec
 
 
 def check(study: Path, *, overrides: list[str], data: Path | None, as_json: bool) -> None:
     """Print what a study is made of, once nothing is wrong with it."""
     import torch
 
-    plan = make_plan(load_spec(study, overrides=overrides, folder=data))
+    plan = make_plan(read_spec(study, overrides=overrides, folder=data))
     torch.set_num_threads(1)  # as the training processes have
     expected = forecast(plan, default_workers("cpu"))
     if as_json:
@@ -70,7 +70,7 @@ def _data(plan: Plan) -> str:
 def _validation(plan: Plan) -> str:
     train = sorted({len(fold.train) for fold in plan.folds})
     valid = sorted({len(fold.valid) for fold in plan.folds})
-    name = plan.spec.validation.use if plan.spec.validation else "default"
+    name = refs.label(plan.tree["validation"])
     return f"{name}: {len(plan.folds)} folds, {_span(train)} training and {_span(valid)} validation rows"
 
 

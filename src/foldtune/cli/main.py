@@ -144,7 +144,7 @@ def main() -> None:
     except FoldtuneError as error:
         _fail(error, 1)
     except KeyboardInterrupt:
-        typer.echo("Interrupted.", err=True)
+        typer.echo("Interrupted. What was stored is kept; `foldtune resume NAME` goes on.", err=True)
         sys.exit(130)
 
 

@@ -18,7 +18,7 @@ from foldtune.report.leaderboard import next_steps, summary
 from foldtune.search import run as searching
 from foldtune.search.result import StudyResult
 from foldtune.search.run import Watch
-from foldtune.spec.load import load_spec
+from foldtune.spec.load import read_spec
 from foldtune.store.border import redact
 
 ENDINGS = {
@@ -43,7 +43,7 @@ class Request:
 
 def run(study: Path, request: Request, *, overrides: list[str], data: Path | None, fork: str | None) -> None:
     """Run a study file."""
-    file = load_spec(study, overrides=overrides, folder=data)
+    file = read_spec(study, overrides=overrides, folder=data)
     file = file if fork is None else searching.fork(file, fork)
     arguments = {"storage": request.storage, "workers": request.workers, "device": request.device}
     _report(request, lambda watch: searching.run_study(file, watch=watch, **arguments))  # type: ignore[arg-type]

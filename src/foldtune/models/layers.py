@@ -29,3 +29,13 @@ def make_layer(layer: Layer, width: int) -> nn.Module:
     unbuilt = partial(refs.resolve(layer, refs.LAYER)) if isinstance(layer, str) else layer
     open_widths = (name for name in refs.missing(unbuilt.func, unbuilt.keywords) if name in refs.WIDTHS)
     return unbuilt(**{name: width for name in open_widths})
+
+
+def check_sizes(*, n_blocks: int, d_block: int) -> None:
+    """Refuse what would build another net than the one asked for.
+
+    Raises:
+        ValueError: `n_blocks` is negative or `d_block` is not positive.
+    """
+    if n_blocks < 0 or d_block < 1:
+        raise ValueError(f"`n_blocks` must be at least 0 and `d_block` at least 1, not {n_blocks} and {d_block}")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from foldtune.models.embeddings import ColumnEmbeddings
-from foldtune.models.layers import Layer, make_layer
+from foldtune.models.layers import Layer, check_sizes, make_layer
 
 
 class MLP(nn.Module):
@@ -48,6 +48,7 @@ class MLP(nn.Module):
         d_embedding: int | None = None,
     ) -> None:
         super().__init__()
+        check_sizes(n_blocks=n_blocks, d_block=d_block)
         self.embed = ColumnEmbeddings(cardinalities, d_embedding)
         width = in_features + self.embed.extra_features
         layers: list[nn.Module] = []

@@ -43,6 +43,8 @@ class Sequential(nn.Module):
         d_embedding: int | None = None,
     ) -> None:
         super().__init__()
+        if isinstance(layers, str):
+            raise ValueError(f"`layers` must be a list of layers, not {layers!r}")
         self.embed = ColumnEmbeddings(cardinalities, d_embedding) if cardinalities else None
         if self.embed is not None:
             input_shape = (int(torch.Size(input_shape).numel()) + self.embed.extra_features,)

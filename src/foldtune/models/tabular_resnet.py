@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from foldtune.models.embeddings import ColumnEmbeddings
-from foldtune.models.layers import Layer, make_layer
+from foldtune.models.layers import Layer, check_sizes, make_layer
 
 
 class TabularResNet(nn.Module):
@@ -51,6 +51,7 @@ class TabularResNet(nn.Module):
         d_embedding: int | None = None,
     ) -> None:
         super().__init__()
+        check_sizes(n_blocks=n_blocks, d_block=d_block)
         self.embed = ColumnEmbeddings(cardinalities, d_embedding)
         d_hidden = round(d_block * d_hidden_multiplier)
         self.stem = nn.Linear(in_features + self.embed.extra_features, d_block)

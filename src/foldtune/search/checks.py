@@ -5,17 +5,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 
 from foldtune import space
 from foldtune.data.dataset import Dataset
 from foldtune.data.preprocess import fit_fold
 from foldtune.errors import Path, Problem, RequestError
+from foldtune.refs import label
 from foldtune.spec.fingerprint import digest
-from foldtune.spec.load import parse_section
 from foldtune.spec.schema import ConfigSpec
+from foldtune.spec.shape import parse_section, related, salvage
 from foldtune.train.check import check_model, check_names, check_optimizer
-from foldtune.values import DataShape, Fold, Task
+from foldtune.values import DataShape, Fold
+
+STAND_INS = {"model": "MLP", "loss": "CrossEntropyLoss", "optimizer": "AdamW"}
+"""For sections of a configuration that are no references at all, while the others are checked."""
 
 
 @dataclass(frozen=True)
@@ -48,15 +53,14 @@ class _Checks:
 
 
 def check_configs(
-    tree: Mapping[str, Any], dataset: Dataset | None, folds: tuple[Fold, ...] | None, *, guess: Task
+    tree: Mapping[str, Any], dataset: Dataset | None, folds: tuple[Fold, ...] | None
 ) -> tuple[Checked | None, list[Problem]]:
     """Check the default configuration, both ends of every range and every option.
 
     Args:
         tree: the searchable sections, with domains.
-        dataset: the development rows; None when they could not be read: then only names are checked.
-        folds: their partition; None likewise.
-        guess: the task, when the data could not be read.
+        dataset: the development rows; None when they could not be read: then no net is built.
+        folds: their partition; None when they could not be split: then nets are built for all rows.
 
     Returns:
         Parameter counts (None when something is wrong), and all problems at their places in the study file.
@@ -64,10 +68,13 @@ def check_configs(
     checks, default = _Checks(), None
     for params in space.corners(tree):
         config = space.configure(tree, params)
-        spec, found = parse_section(ConfigSpec, config, ())
-        found += check_names(spec) if spec is not None else []
-        if spec is not None and not found and dataset is not None and folds is not None:
-            found = _check_built(checks, spec, dataset, folds)
+        spec, _, found = salvage(_parse, config, STAND_INS)
+        found += [problem for problem in check_names(spec) if not related(problem, found)]
+        broken = {problem.path[0] for problem in found}
+        if dataset is not None and not broken & {"model", "loss", "preprocessing"}:
+            found += _check_net(checks, spec, dataset, folds)
+        if not broken & {"optimizer", "scheduler"}:
+            found += _check_descent(checks, spec, folds)
         default = default or spec
         for problem in found:
             place = space.raw_path(tree, params, problem.path)
@@ -80,37 +87,46 @@ def check_configs(
     return Checked(len(counts), min(counts), max(counts), counts[0], default), []
 
 
+def _parse(config: Mapping[str, Any]) -> tuple[ConfigSpec | None, list[Problem]]:
+    return parse_section(ConfigSpec, config, ())
+
+
 def check_folds(config: ConfigSpec, folds: tuple[Fold, ...]) -> list[Problem]:
     """Parts of a configuration that need more than one fold."""
-    if len(folds) > 1 or config.scheduler is None or config.scheduler.use != "ReduceLROnPlateau":
+    if len(folds) > 1 or config.scheduler is None or label(config.scheduler.node) != "ReduceLROnPlateau":
         return []
     rule = "`ReduceLROnPlateau` reads the other folds' scores, and there is only one fold"
     return [Problem(("scheduler",), rule, hint="Use more folds or another schedule.")]
 
 
-def _check_built(checks: _Checks, config: ConfigSpec, dataset: Dataset, folds: tuple[Fold, ...]) -> list[Problem]:
-    """Fit the preprocessing, build net, loss, optimizer and schedule; parts already seen are not built again."""
+def _check_net(checks: _Checks, config: ConfigSpec, dataset: Dataset, folds: tuple[Fold, ...] | None) -> list[Problem]:
+    """Fit the preprocessing, build net and loss; parts already seen are not built again."""
+    rows = np.arange(dataset.n_rows)
+    fold = folds[0] if folds else Fold(rows, rows)
     steps_key = digest(config.preprocessing.model_dump())
     if steps_key not in checks.shapes:
         try:
-            data = fit_fold(dataset, config.preprocessing, folds[0])
+            data = fit_fold(dataset, config.preprocessing, fold)
         except RequestError as error:
             checks.shapes[steps_key] = None
             return list(error.problems)
         checks.shapes[steps_key] = DataShape(tuple(data.numeric.shape[1:]), data.cardinalities, dataset.n_outputs)
     shape = checks.shapes[steps_key]
-    if shape is None:
+    if shape is None or not _new(checks, "model", steps_key, config.model.node, config.loss.node):
         return []
-    problems: list[Problem] = []
-    if _new(checks, "model", steps_key, config.model.node, config.loss.node):
-        problems, count = check_model(config, shape, dataset.task)
-        checks.parameters += [] if problems else [count]
-    scheduler = config.scheduler.node if config.scheduler else None
-    if _new(checks, "optimizer", config.optimizer.node, scheduler, config.training.model_dump()):
-        batches = math.ceil(len(folds[0].train) / config.training.batch_size)
-        problems += check_optimizer(config, _ANY_NET, batches * config.training.epochs, "minimize")
-        problems += check_folds(config, folds)
+    problems, count = check_model(config, shape, dataset.task)
+    checks.parameters += [] if problems else [count]
     return problems
+
+
+def _check_descent(checks: _Checks, config: ConfigSpec, folds: tuple[Fold, ...] | None) -> list[Problem]:
+    """Build optimizer and schedule, unless equal ones were."""
+    scheduler = config.scheduler.node if config.scheduler else None
+    if not _new(checks, "optimizer", config.optimizer.node, scheduler, config.training.model_dump()):
+        return []
+    batches = math.ceil(len(folds[0].train) / config.training.batch_size) if folds else 1
+    problems = check_optimizer(config, _ANY_NET, batches * config.training.epochs, "minimize")
+    return problems + (check_folds(config, folds) if folds else [])
 
 
 def _new(checks: _Checks, *parts: Any) -> bool:

@@ -38,15 +38,23 @@ def read_enqueue(given: Any, tree: Node, folder: FilePath) -> list[dict[str, Any
 
 
 def _read_file(file: FilePath) -> Any:
-    text = read_text(file)
-    if file.suffix == ".json":
-        try:
-            tree = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise SpecError.of(_PATH, "the file must hold JSON", f"{file}: {error}") from error
-    else:
-        indented = "".join(f"  {line}\n" for line in text.splitlines())
-        tree = parse_yaml(f"trials:\n{indented}", str(file))[0]["trials"]
+    if not file.is_file():
+        raise SpecError.of(_PATH, "the file must exist", file, f"Paths are relative to {file.parent}.")
+    try:
+        text = read_text(file)
+        tree = json.loads(text) if file.suffix == ".json" else _read_yaml(text)
+    except json.JSONDecodeError as error:
+        raise SpecError.of(_PATH, "the file must hold JSON", f"{file}: {error}") from error
+    except SpecError as error:
+        found = [f"{problem.rule} ({problem.value})" for problem in error.problems]
+        line = error.source.line(()) if error.source else None
+        place = f"{file}:{line - 1}" if line else str(file)
+        raise SpecError.of(_PATH, "the file must hold YAML", f"{place}: {'; '.join(found)}") from error
     if isinstance(tree, dict) and "trials" in tree:
         return [trial.get("params", trial) for trial in tree["trials"] if isinstance(trial, dict)]
     return tree
+
+
+def _read_yaml(text: str) -> Any:
+    indented = "".join(f"  {line}\n" for line in text.splitlines())
+    return parse_yaml(f"trials:\n{indented}", "")[0]["trials"]

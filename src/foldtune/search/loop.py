@@ -16,13 +16,12 @@ from typing import Literal
 
 import numpy as np
 
-from foldtune.search.optuna_parts import most_epochs, rungs
-from foldtune.search.pool import Pool
-from foldtune.search.status import RunningTrial, Status
+from foldtune.search.pool import LostWorkerError, Pool
+from foldtune.search.status import RunningTrial, Status, news
 from foldtune.search.study import OpenStudy
-from foldtune.store.records import Barrier, TrialRecord
+from foldtune.store.records import Barrier, Curves, TrialRecord
 from foldtune.train.stopping import fold_mean
-from foldtune.values import EpochReport, TrialResult
+from foldtune.values import EpochReport, Failure, TrialResult
 
 logger = logging.getLogger("foldtune")
 
@@ -45,37 +44,47 @@ class Search:
     pool: Pool
     interrupted: Callable[[], bool] = lambda: False
     watch: Callable[[Status], None] = lambda status: None
-    began: float = field(default_factory=time.monotonic)
-    means: dict[int, float] = field(default_factory=dict)
-    finished_here: int = 0
-    _lapped: float = 0.0
-    _spent_before: float = 0.0
+    means: dict[int, float] = field(default_factory=dict, init=False)
+    finished_here: int = field(default=0, init=False)
+    news: tuple[str, ...] = field(default=(), init=False)
+
+    def __post_init__(self) -> None:
+        self.began = self._lapped = time.monotonic()
+        self._spent_before = self.study.store.seconds(self.study.record.uuid)
 
     def run(self) -> Ending:
         """Search until the budget is spent or something else ends it."""
         self._catch_up()
         while True:
             ending = self._refill()
-            self.watch(self.status())
+            self._tell()
             if not self.study.running and ending is not None:
                 return ending
             if self.interrupted():
                 return "interrupted"
             self._barrier(self.pool.step(self.study.running))
 
+    def _tell(self) -> None:
+        self.watch(self.status())
+        self.news = ()
+
     def _catch_up(self) -> None:
         """Train the trials of an interrupted session to where they stood; what they report is stored already."""
-        stored = self.study.store.last_epochs(self.study.record.uuid)
+        uuid, store = self.study.record.uuid, self.study.store
+        behind = {number: epoch for number, epoch in store.last_epochs(uuid).items() if epoch > 0}
+        stored = {number: store.curves(uuid, number) for number in behind}
         for number in self.study.running:
             self.pool.add(self.study.job(number))
-        while behind := [number for number, epoch in stored.items() if epoch > 0]:
-            for report in self.pool.step(behind):
-                stored[report.trial] -= 1
-                if report.failure is not None:
-                    del stored[report.trial]
-                    self._barrier([report])
-                else:
-                    self._compare(report)
+        while behind and not self.interrupted():
+            self._tell()
+            reports = self.pool.step(behind)
+            if lost := [report for report in reports if report.failure is not None]:
+                self._barrier(lost)
+            for report in reports:
+                if report.failure is None:
+                    self._compare(report, stored[report.trial])
+                if report.failure is not None or report.epoch == behind.get(report.trial):
+                    behind.pop(report.trial, None)
 
     def _refill(self) -> Ending | None:
         """Fill free slots with new trials; why there are no more, if so."""
@@ -114,51 +123,57 @@ class Search:
         good = tuple(report for report in reports if report.failure is None)
         study.store.record(study.record.uuid, Barrier(good, tuple(touched), seconds=self._lap()))
         self._publish(good, touched)
+        self.news = tuple(news(trial, study.record.objectives[0]) for trial in touched if trial.finished_at is not None)
 
     def _decide(self, trial: TrialRecord, report: EpochReport) -> TrialRecord:
         """A trial's next state after an epoch."""
         mirror, number = self.study.mirror, trial.number
         trial = replace(trial, seconds=trial.seconds + report.seconds)
         if report.failure is not None:
-            mirror.tell(number, "failed", None)
-            return self._ended(replace(trial, state="failed", failure=report.failure))
+            return self._failed(trial, report.failure)
         trial = replace(trial, epochs=report.epoch)
         self.means[number] = fold_mean(report.scores[:, 0])
         prune = mirror.report(number, report.epoch, self.means[number])
         if report.done:
-            return self._complete(trial, self.pool.finish(number))
+            return self._stopped(trial, self.pool.finish, "complete")
         if prune and not trial.exempt:
-            result = self.pool.drop(number)
-            mirror.tell(number, "pruned", None)
-            return self._ended(replace(trial, state="pruned", scores=result.scores, chosen=result.chosen))
+            return self._stopped(trial, self.pool.drop, "pruned")
         return replace(trial, attrs=mirror.attrs(number))
 
-    def _complete(self, trial: TrialRecord, result: TrialResult) -> TrialRecord:
+    def _stopped(
+        self, trial: TrialRecord, stop: Callable[[int], TrialResult], state: Literal["complete", "pruned"]
+    ) -> TrialRecord:
+        """A trial that has its result."""
+        try:
+            result = stop(trial.number)
+        except LostWorkerError as error:
+            return self._failed(trial, error.failure)
         n_objectives = len(self.study.record.directions)
-        values = tuple(fold_mean(result.scores[:, column]) for column in range(n_objectives))
-        self.study.mirror.tell(trial.number, "complete", values)
-        return self._ended(replace(trial, state="complete", values=values, scores=result.scores, chosen=result.chosen))
+        means = tuple(fold_mean(result.scores[:, column]) for column in range(n_objectives))
+        values = means if state == "complete" else None
+        trial = replace(trial, state=state, values=values, scores=result.scores, chosen=result.chosen)
+        return self._ended(trial)
+
+    def _failed(self, trial: TrialRecord, failure: Failure) -> TrialRecord:
+        logger.warning("trial %d failed (%s): %s", trial.number, failure.kind, failure.message)
+        return self._ended(replace(trial, state="failed", failure=failure))
 
     def _ended(self, trial: TrialRecord) -> TrialRecord:
+        mirror = self.study.mirror
+        mirror.tell(trial.number, trial.state, trial.values)
         self.finished_here += 1
-        return replace(trial, attrs=self.study.mirror.attrs(trial.number), finished_at=datetime.now(UTC))
+        return replace(trial, attrs=mirror.attrs(trial.number), finished_at=datetime.now(UTC))
 
     def _publish(self, reports: tuple[EpochReport, ...], touched: list[TrialRecord]) -> None:
-        """Bring Optuna's tables up to the barrier: reports at rungs, and how trials ended."""
-        at_rungs = set(rungs(most_epochs(self.study.plan.space)))
-        ended = {trial.number: trial for trial in touched if trial.finished_at is not None}
-        for report in reports:
-            if report.epoch in at_rungs or report.trial in ended:
-                self.study.copy.report(report.trial, report.epoch, self.means[report.trial])
-        for trial in ended.values():
-            self.study.copy.finish(trial)
-            if trial.failure is not None:
-                logger.warning("trial %d failed (%s): %s", trial.number, trial.failure.kind, trial.failure.message)
+        """Bring Optuna's tables up to the barrier."""
+        epochs = {report.trial: report.epoch for report in reports}
+        for trial in touched:
+            epoch = epochs.get(trial.number)
+            self.study.copy.update(trial, {} if epoch is None else {epoch: self.means[trial.number]})
 
-    def _compare(self, report: EpochReport) -> None:
+    def _compare(self, report: EpochReport, stored: Curves) -> None:
         """An epoch trained again must give the stored numbers, bitwise on one kind of machine."""
-        stored = self.study.store.curves(self.study.record.uuid, report.trial).scores[report.epoch - 1]
-        if not np.array_equal(stored, report.scores, equal_nan=True):
+        if not np.array_equal(stored.scores[report.epoch - 1], report.scores, equal_nan=True):
             text = "trial %d: epoch %d, trained again, differs from what is stored (another kind of machine?)"
             logger.warning(text, report.trial, report.epoch)
         self.means[report.trial] = fold_mean(report.scores[:, 0])
@@ -172,10 +187,6 @@ class Search:
         now = time.monotonic()
         lap, self._lapped = now - self._lapped, now
         return lap
-
-    def __post_init__(self) -> None:
-        self._lapped = self.began
-        self._spent_before = self.study.store.seconds(self.study.record.uuid)
 
     def status(self) -> Status:
         """The search as it stands."""
@@ -193,6 +204,7 @@ class Search:
             best=(best.number, best.values[0]) if best and best.values else None,
             seconds=spent,
             remaining_s=None if rate is None else max(0, budget - finished) * rate,
+            news=self.news,
         )
 
     def _running(self, trial: TrialRecord) -> RunningTrial:

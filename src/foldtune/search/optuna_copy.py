@@ -4,19 +4,21 @@ Our rows are the truth. A trial enters Optuna's tables with its parameters in on
 is told once; whatever a crash left out is added when the study is opened again.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from optuna.distributions import BaseDistribution
-from optuna.exceptions import DuplicatedStudyError
+from optuna.exceptions import DuplicatedStudyError, StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, create_trial
 
 from foldtune.errors import StoreError
 from foldtune.search.mirror import STATES
-from foldtune.spec.domains import Scalar
+from foldtune.store.border import reported
 from foldtune.store.engine import configure_sqlite
 from foldtune.store.records import TrialRecord
+from foldtune.store.store import Store
 from foldtune.train.stopping import fold_mean
 from foldtune.values import Direction
 
@@ -25,82 +27,126 @@ class OptunaCopy:
     """One study in Optuna's tables.
 
     Args:
-        url: the database, the same as ours.
+        store: our rows; Optuna's tables stand in the same database.
         name: the study's name.
         directions: of each objective.
         distributions: every parameter's, by name.
-        new: create it; StoreError when Optuna already has a study of that name, which is then not ours.
+        rungs: epochs whose reports are copied, beside a trial's last.
+
+    Raises:
+        StoreError: the database cannot be used; methods raise it too.
     """
 
     def __init__(
         self,
-        url: str,
+        store: Store,
         name: str,
         *,
         directions: Sequence[Direction],
         distributions: Mapping[str, BaseDistribution],
-        new: bool,
+        rungs: Collection[int],
     ) -> None:
-        self.storage = RDBStorage(url)
+        self.name, self.distributions = name, distributions
+        self.rungs = frozenset(rungs) if len(directions) == 1 else frozenset()  # Optuna has no reports of several
+        self.goals = [StudyDirection.MAXIMIZE if goal == "maximize" else StudyDirection.MINIMIZE for goal in directions]
+        with reported(store.engine.url):
+            self.storage = RDBStorage(store.engine.url.render_as_string(hide_password=False))
         configure_sqlite(self.storage.engine)
-        self.distributions = distributions
-        self.intermediates = len(directions) == 1
-        goals = [StudyDirection.MAXIMIZE if goal == "maximize" else StudyDirection.MINIMIZE for goal in directions]
-        if new:
+        self.study_id = -1
+        self.ids: dict[int, int] = {}  # trial number -> Optuna's id
+
+    def check_free(self) -> None:
+        """Refuse to share a name with a study that Optuna made.
+
+        Raises:
+            StoreError: it knows the name.
+        """
+        with self._reported():
+            names = {study.study_name for study in self.storage.get_all_studies()}
+        if self.name in names:
+            rule = "the database holds an Optuna study of that name that foldtune did not make"
+            raise StoreError.of(("name",), rule, self.name, "Choose another name.")
+
+    def open(self, trials: Sequence[TrialRecord], means: Mapping[int, Mapping[int, float]]) -> None:
+        """Find the study or create it, and add whatever an interruption kept from it.
+
+        Args:
+            trials: all of them.
+            means: what each has reported, by number and epoch.
+
+        Raises:
+            StoreError: another program added trials to it.
+        """
+        with self._reported():
             try:
-                self.study_id = self.storage.create_new_study(goals, name)
-            except DuplicatedStudyError as error:
-                rule = "the database holds an Optuna study of that name that foldtune did not make"
-                raise StoreError.of(("name",), rule, name, "Choose another name.") from error
-        else:
-            self.study_id = self.storage.get_study_id_from_name(name)
-
-    def add(self, trial: TrialRecord) -> None:
-        """A trial that starts, with its parameters."""
-        self.storage.create_new_trial(self.study_id, template_trial=self._frozen(trial))
-
-    def report(self, number: int, epoch: int, value: float) -> None:
-        """The fold mean after an epoch."""
-        if self.intermediates:
-            self.storage.set_trial_intermediate_value(self._id(number), epoch, value)
-
-    def finish(self, trial: TrialRecord) -> None:
-        """How a trial ended, with what the dashboard shows of its folds."""
-        trial_id = self._id(trial.number)
-        if trial.scores is not None:
-            self.storage.set_trial_user_attr(trial_id, "folds", [round(value, 6) for value in trial.scores[:, 0]])
-        if trial.failure is not None:
-            self.storage.set_trial_user_attr(trial_id, "failure", f"{trial.failure.kind}: {trial.failure.message}")
-        values = _values(trial)
-        self.storage.set_trial_state_values(trial_id, STATES[trial.state], values)
-
-    def catch_up(self, trials: Sequence[TrialRecord]) -> None:
-        """Add whatever an interruption kept from these tables."""
-        known: dict[int, FrozenTrial] = {trial.number: trial for trial in self.storage.get_all_trials(self.study_id)}
+                self.study_id = self.storage.create_new_study(self.goals, self.name)
+            except DuplicatedStudyError:
+                self.study_id = self.storage.get_study_id_from_name(self.name)
+            known = {trial.number: trial for trial in self.storage.get_all_trials(self.study_id)}
+        self._check_ours(trials, known)
+        self.ids = {number: trial._trial_id for number, trial in known.items()}
         for trial in trials:
             if trial.number not in known:
                 self.add(trial)
-            if trial.finished_at is not None and not (
-                trial.number in known and known[trial.number].state.is_finished()
-            ):
-                self.finish(trial)
+            if trial.number not in known or not known[trial.number].state.is_finished():
+                self.update(trial, means[trial.number])
+
+    def add(self, trial: TrialRecord) -> None:
+        """A trial that starts, with its parameters."""
+        frozen = create_trial(
+            state=STATES["running"],
+            params=dict(trial.params),
+            distributions={name: self.distributions[name] for name in trial.params},
+            user_attrs={"origin": trial.origin},
+        )
+        with self._reported():
+            self.ids[trial.number] = self.storage.create_new_trial(self.study_id, template_trial=frozen)
+
+    def update(self, trial: TrialRecord, means: Mapping[int, float]) -> None:
+        """What a trial reported, and how it ended, with what the dashboard shows of its folds.
+
+        Args:
+            trial: as it stands.
+            means: the fold means of some or all of its epochs.
+        """
+        trial_id, ended = self.ids[trial.number], trial.finished_at is not None
+        with self._reported():
+            for epoch in sorted(means):
+                if epoch in self.rungs or (self.rungs and ended and epoch == trial.epochs):
+                    self.storage.set_trial_intermediate_value(trial_id, epoch, means[epoch])
+            if ended:
+                for key, value in _shown(trial).items():
+                    self.storage.set_trial_user_attr(trial_id, key, value)
+                self.storage.set_trial_state_values(trial_id, STATES[trial.state], _values(trial))
 
     def close(self) -> None:
         """Give the connections back."""
         self.storage.remove_session()
         self.storage.engine.dispose()
 
-    def _frozen(self, trial: TrialRecord) -> FrozenTrial:
-        params: Mapping[str, Scalar] = trial.params
-        return create_trial(
-            state=STATES["running"],
-            params=dict(params),
-            distributions={name: self.distributions[name] for name in params},
-            user_attrs={"origin": trial.origin},
-        )
+    @contextmanager
+    def _reported(self) -> Iterator[None]:
+        """Raise the database's errors as `StoreError`, those too that Optuna has wrapped."""
+        with reported(self.storage.engine.url):
+            try:
+                yield
+            except StorageInternalError as error:
+                raise error.__cause__ or error from None
 
-    def _id(self, number: int) -> int:
-        return self.storage.get_trial_id_from_study_id_trial_number(self.study_id, number)
+    def _check_ours(self, trials: Sequence[TrialRecord], known: Mapping[int, FrozenTrial]) -> None:
+        ours = {trial.number: trial.params for trial in trials}
+        strange = [number for number, trial in known.items() if ours.get(number) != trial.params]
+        if strange:
+            rule = "Optuna's copy of the study must hold foldtune's trials alone"
+            hint = "Delete the study in optuna-dashboard: `foldtune resume` copies it anew."
+            raise StoreError.of(("name",), rule, f"another program added trial {strange[0]}", hint)
+
+
+def _shown(trial: TrialRecord) -> dict[str, object]:
+    """What the dashboard shows beside the values."""
+    folds = {} if trial.scores is None else {"folds": [round(float(value), 6) for value in trial.scores[:, 0]]}
+    failure = {} if trial.failure is None else {"failure": f"{trial.failure.kind}: {trial.failure.message}"}
+    return {**folds, **failure}
 
 
 def _values(trial: TrialRecord) -> list[float] | None:

@@ -1,7 +1,7 @@
 """Samplers and pruners from references, and what a study gets that names none."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import count, takewhile
 from typing import Any
 
@@ -82,7 +82,7 @@ def check_parts(search: SearchSpec, tree: Node, n_objectives: int) -> list[Probl
     problems = [] if sampler is None else refs.check(sampler, refs.SAMPLER, ("search", "sampler"), SAMPLER_FILL)
     problems += [] if pruner is None else refs.check(pruner, refs.PRUNER, ("search", "pruner"))
     path = ("search", "pruner")
-    if pruner is not None and "Wilcoxon" in refs.label(pruner):
+    if any("WilcoxonPruner" in name for name in _names(pruner)):
         rule = "`WilcoxonPruner` compares folds step by step, but a step here is an epoch over all folds"
         hint = "Leave `pruner` out for successive halving: with 5 folds a signed-rank test can save one fold at most."
         problems.append(Problem(path, rule, hint=hint))
@@ -96,6 +96,14 @@ def check_parts(search: SearchSpec, tree: Node, n_objectives: int) -> list[Probl
         except SpecError as error:
             problems += error.problems
     return problems
+
+
+def _names(node: Any) -> Iterator[str]:
+    """The class that a reference names, and those of the references inside it."""
+    if refs.is_reference(node):
+        yield refs.label(node)
+    for child in node.values() if isinstance(node, Mapping) else ():
+        yield from _names(child)
 
 
 SAMPLER_FILL = frozenset({"seed", "search_space"})

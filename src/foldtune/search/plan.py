@@ -1,7 +1,8 @@
 """From a study file to everything a study needs, all problems reported at once and before any training."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any, TypeVar
 
 import numpy as np
@@ -10,7 +11,7 @@ from foldtune import refs
 from foldtune.data.dataset import Dataset
 from foldtune.data.load import load, options_problems
 from foldtune.data.locking import lock_test_rows
-from foldtune.data.splitters import folds_fingerprint, make_folds
+from foldtune.data.splitters import default_splitter, folds_fingerprint, make_folds
 from foldtune.errors import DataError, Path, Problem, RequestError, SpecError, located
 from foldtune.metrics import Metric, build_metric, default_metrics, default_objective
 from foldtune.search.checks import Checked, check_configs
@@ -21,6 +22,7 @@ from foldtune.spec.defaults import complete
 from foldtune.spec.fingerprint import canonical, digest
 from foldtune.spec.load import StudyFile, validate
 from foldtune.spec.schema import SEARCHABLE, StudySpec
+from foldtune.spec.shape import related
 from foldtune.train.engine import TrainingSetup
 from foldtune.values import Direction, Fold, Rows, Task
 
@@ -80,7 +82,7 @@ def make_plan(file: StudyFile) -> Plan:
     Raises:
         RequestError: everything wrong with the study file or the data, each with its place.
     """
-    refs.importable(str(file.folder))
+    refs.importable(str(file.home))
     with located(file.source):
         return _Planner(file).plan()
 
@@ -90,28 +92,28 @@ class _Planner:
 
     def __init__(self, file: StudyFile) -> None:
         self.file, self.spec = file, file.spec
-        self.problems: list[Problem] = []
-        self.kind: type[RequestError] = DataError
+        self.problems = list(file.problems)
+        self.kind: type[RequestError] = SpecError if file.problems else DataError
 
     def plan(self) -> Plan:
-        data = self.spec.data
-        self.problems += options_problems(data)
-        dataset = None if self.problems else self.attempt(lambda: load(data, self.file.folder))
-        task: Task = dataset.task if dataset else data.task or "classification"
+        dataset = self._data()
+        task: Task = dataset.task if dataset else self.spec.data.task or "classification"
+        rows = self.attempt(lambda: self._lock(dataset)) if dataset else None
+        development = dataset.take(rows[0]) if dataset and rows else None
         tree = complete(self.file.tree, task)
+        if development and tree.get("validation") is None:
+            tree["validation"] = default_splitter(development)
         spec = self.attempt(lambda: validate(tree)) or self.spec
         searched = {key: domains.parse(tree[key], (key,))[0] for key in SEARCHABLE if key in tree}
         metrics = self.attempt(lambda: self._metrics(spec, dataset, task))
         n_objectives = max(1, len(spec.objective))
-        enqueued = self.attempt(lambda: read_enqueue(spec.search.enqueue, searched, self.file.folder))
-        self.problems += check_parts(spec.search, searched, n_objectives)
-        rows = self.attempt(lambda: self._lock(dataset)) if dataset else None
-        folds = self.attempt(lambda: self._folds(dataset, rows)) if dataset and rows else None
-        development = dataset.take(rows[0]) if dataset and rows else None
-        checked, found = check_configs(searched, development, folds, guess=task)
-        self.problems += [problem for problem in found if not self._about_guess(problem, dataset)]
+        enqueued = self.attempt(lambda: self._enqueued(spec, searched))
+        self.note(check_parts(spec.search, searched, n_objectives))
+        folds = self.attempt(lambda: self._folds(development))
+        checked, found = check_configs(searched, development, folds)
+        self.note(found)
         if self.problems or not (dataset and rows and folds and development and metrics and checked):
-            raise self._error()
+            raise self.kind(self.problems)
         return Plan(
             file=self.file,
             tree=canonical(tree),
@@ -119,7 +121,7 @@ class _Planner:
             space=searched,
             dataset=development,
             locked=rows[1],
-            data_fingerprint=dataset.fingerprint,
+            data_fingerprint=self._fingerprint(dataset),
             folds=folds,
             metrics=tuple(metric for metric, _ in metrics),
             metric_nodes=tuple(node for _, node in metrics),
@@ -133,10 +135,31 @@ class _Planner:
         try:
             return step()
         except RequestError as error:
-            self.problems += error.problems
-            if isinstance(error, SpecError):
-                self.kind = SpecError
+            self.note(error.problems, type(error))
             return None
+
+    def note(self, problems: Sequence[Problem], kind: type[RequestError] = SpecError) -> None:
+        """Add problems that do not just follow from what is wrong with the file's shape."""
+        fresh = [problem for problem in problems if not related(problem, self.file.problems)]
+        self.problems += fresh
+        if fresh and kind is SpecError:
+            self.kind = SpecError
+
+    def _data(self) -> Dataset | None:
+        """All rows; None when the section is wrong: a misspelt option may change what is read."""
+        problems = options_problems(self.spec.data)
+        self.note(problems)
+        if problems or self._has_problem("data"):
+            return None
+        return self.attempt(lambda: load(self.spec.data, self.file.folder))
+
+    def _has_problem(self, *sections: str) -> bool:
+        return any(problem.path[0] in sections for problem in self.file.problems if problem.path)
+
+    def _enqueued(self, spec: StudySpec, searched: Mapping[str, Any]) -> list[dict[str, Any]]:
+        if self._has_problem(*SEARCHABLE):
+            return []  # what is wrong in the space would be missing here
+        return read_enqueue(spec.search.enqueue, searched, self.file.home)
 
     def _lock(self, dataset: Dataset) -> tuple[Rows, Rows]:
         fraction, seed = self.spec.data.test_fraction, self.spec.search.seed
@@ -146,13 +169,29 @@ class _Planner:
             return np.arange(dataset.n_rows), np.arange(0)
         return lock_test_rows(dataset, fraction, seed)
 
-    def _folds(self, dataset: Dataset, rows: tuple[Rows, Rows]) -> tuple[Fold, ...]:
+    def _fingerprint(self, dataset: Dataset) -> str:
+        """Of all rows, and of the bytes of a locked test file."""
+        if self.spec.data.test is None:
+            return dataset.fingerprint
+        locked = sha256((self.file.folder / self.spec.data.test).read_bytes())
+        return digest([dataset.fingerprint, locked.hexdigest()])
+
+    def _folds(self, dataset: Dataset | None) -> tuple[Fold, ...] | None:
         node = self.spec.validation.node if self.spec.validation else None
-        return make_folds(dataset.take(rows[0]), node, self.spec.search.seed)
+        if problems := refs.check(node, refs.SPLITTER, ("validation",)) if node else []:
+            raise SpecError(problems)
+        return make_folds(dataset, node, self.spec.search.seed) if dataset else None
 
     def _metrics(self, spec: StudySpec, dataset: Dataset | None, task: Task) -> list[tuple[Metric, dict[str, Any]]]:
         """Every metric with its reference, objectives first, each once."""
-        n_classes = dataset.n_outputs if dataset else 2
+        if dataset or spec.data.task:
+            return self._metrics_of(spec, task, dataset.n_outputs if dataset else 2)
+        try:
+            return self._metrics_of(spec, "regression", 1)  # the task is not known: a metric of either will do
+        except SpecError:
+            return self._metrics_of(spec, "classification", 2)
+
+    def _metrics_of(self, spec: StudySpec, task: Task, n_classes: int) -> list[tuple[Metric, dict[str, Any]]]:
         objectives = [reference.node for reference in spec.objective] or [{"use": default_objective(task)}]
         others = [reference.node for reference in spec.metrics]
         if not others:
@@ -164,21 +203,11 @@ class _Planner:
         for node, path in zip([*objectives, *others], places, strict=True):
             try:
                 metric = build_metric(node, task=task, n_classes=n_classes, path=path)
+                if path[0] == "objective" and metric.label in built:
+                    problems.append(Problem(path, "an objective can stand only once", metric.label))
                 built.setdefault(metric.label, (metric, node))
             except SpecError as error:
                 problems += error.problems
-        if problems and dataset:
+        if problems:
             raise SpecError(problems)
         return list(built.values())
-
-    def _about_guess(self, problem: Problem, dataset: Dataset | None) -> bool:
-        """Whether a problem may only come from a task that was guessed because the data could not be read."""
-        return (
-            dataset is None
-            and self.spec.data.task is None
-            and problem.path[:1] == ("loss",)
-            and "target" in problem.rule
-        )
-
-    def _error(self) -> RequestError:
-        return (SpecError if self.kind is SpecError else DataError)(self.problems)

@@ -4,16 +4,20 @@ How many there are changes nothing but the time: jobs are dealt to them as they 
 """
 
 import multiprocessing
+import os
 import signal
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from threading import Thread
 from typing import Any, Protocol
 
 import numpy as np
 
-from foldtune.errors import FoldtuneError
+from foldtune.errors import FoldtuneError, TrainingError
 from foldtune.train.engine import Run, TrainingSetup
 from foldtune.values import EpochReport, Failure, Job, TrialResult
 
@@ -28,13 +32,21 @@ class Pool(Protocol):
         """Train each of these jobs one epoch; reports in trial order. A job that failed is gone."""
 
     def drop(self, trial: int) -> TrialResult:
-        """Stop a job; scores of its last epoch."""
+        """Stop a job; scores of its last epoch. LostWorkerError when the process that trained it died."""
 
     def finish(self, trial: int) -> TrialResult:
-        """Stop a job; scores of its chosen epochs."""
+        """Stop a job; scores of its chosen epochs. LostWorkerError likewise."""
 
-    def close(self) -> None:
-        """Stop everything."""
+
+class LostWorkerError(TrainingError):
+    """The process that trained a job died."""
+
+    def __init__(self, exitcode: int | None) -> None:
+        super().__init__(f"the training process died with exit code {exitcode}")
+
+    @property
+    def failure(self) -> Failure:
+        return Failure("lost worker", str(self), "")
 
 
 class LocalPool:
@@ -66,25 +78,30 @@ class LocalPool:
     def finish(self, trial: int) -> TrialResult:
         return self.runs.pop(trial).finish(trial)
 
-    def close(self) -> None:
-        self.runs.clear()
-
 
 class ProcessPool:
     """Trains in processes of its own. A process that dies fails its jobs and is replaced.
 
     Args:
         setup: the study's data, metrics and seed; sent to each process once.
-        workers: number of processes.
-        threads: torch threads of each; two are slower than one on small nets, and collapse beside a busy neighbour.
+        processes: where to train, from `training_processes`; one that died is replaced in this list.
+
+    Raises:
+        FoldtuneError: a process cannot start.
     """
 
-    def __init__(self, setup: TrainingSetup, workers: int, threads: int = 1) -> None:
-        self.setup, self.threads = setup, threads
-        self.processes = [_Process(setup, threads) for _ in range(workers)]
-        self.places: dict[int, _Process] = {}  # trial -> where it trains
+    def __init__(self, setup: TrainingSetup, processes: "list[TrainingProcess]") -> None:
+        self.setup, self.processes = setup, processes
+        self.places: dict[int, TrainingProcess] = {}  # trial -> where it trains
+        for process in processes:
+            process.send("setup", setup)
+        for process in processes:
+            process.wait_until_ready()
 
     def add(self, job: Job) -> None:
+        for process in self.processes:
+            if process not in self.places.values() and not process.is_alive():
+                self._replace(process)
         loads = {process: 0 for process in self.processes}
         for process in self.places.values():
             loads[process] += 1
@@ -93,15 +110,16 @@ class ProcessPool:
         place.send("add", job)
 
     def step(self, trials: Iterable[int]) -> list[EpochReport]:
-        asked = {process: [t for t in sorted(trials) if self.places[t] is process] for process in self.processes}
-        waiting = {process.connection: process for process, mine in asked.items() if mine}
-        for process in waiting.values():
-            process.send("step", asked[process])
+        asked: dict[TrainingProcess, list[int]] = {}
+        for trial in sorted(trials):
+            asked.setdefault(self.places[trial], []).append(trial)
+        for process, mine in asked.items():
+            process.send("step", mine)
+        waiting = {process.connection: process for process in asked}
         reports: list[EpochReport] = []
         while waiting:
             for connection in wait(list(waiting)):
-                process = waiting.pop(connection)  # type: ignore[call-overload]
-                reports += self._receive(process, asked[process])
+                reports += self._receive(waiting.pop(connection))  # type: ignore[call-overload]
         for report in reports:
             if report.failure:
                 del self.places[report.trial]
@@ -115,38 +133,56 @@ class ProcessPool:
         result: TrialResult = self.places.pop(trial).call("finish", trial)
         return result
 
-    def close(self) -> None:
-        for process in self.processes:
-            process.connection.close()  # all of them leave at the same time
-        for process in self.processes:
-            process.end()
-
-    def _receive(self, process: "_Process", trials: list[int]) -> list[EpochReport]:
+    def _receive(self, process: "TrainingProcess") -> list[EpochReport]:
         try:
             reports: list[EpochReport] = process.receive()
-        except (EOFError, ConnectionError):
-            return self._lost(process)
+        except LostWorkerError as error:
+            self._replace(process)
+            nothing = np.empty((0, len(self.setup.metrics)))
+            lost = [trial for trial, place in self.places.items() if place is process]
+            return [EpochReport(trial, 1, nothing[:, 0], nothing, 0.0, failure=error.failure) for trial in lost]
         return reports
 
-    def _lost(self, dead: "_Process") -> list[EpochReport]:
-        """Every job of a process that died has failed; another process takes its place."""
+    def _replace(self, dead: "TrainingProcess") -> None:
         dead.end()
-        self.processes[self.processes.index(dead)] = _Process(self.setup, self.threads)
-        message = f"the training process died with exit code {dead.process.exitcode}"
-        failure, nothing = Failure("lost worker", message, ""), np.empty((0, len(self.setup.metrics)))
-        lost = [trial for trial, process in self.places.items() if process is dead]
-        return [EpochReport(trial, 1, nothing[:, 0], nothing, 0.0, failure=failure) for trial in lost]
+        fresh = self.processes[self.processes.index(dead)] = TrainingProcess(dead.threads)
+        fresh.send("setup", self.setup)
+        fresh.wait_until_ready()
 
 
-class _Process:
+@contextmanager
+def training_processes(workers: int, threads: int = 1) -> "Iterator[list[TrainingProcess]]":
+    """Processes that end with the block. They import torch, which takes seconds, while the block does other things.
+
+    Args:
+        workers: how many.
+        threads: torch threads of each; two are slower than one on small nets, and collapse beside a busy neighbour.
+    """
+    processes: list[TrainingProcess] = []
+    try:
+        processes += [TrainingProcess(threads) for _ in range(workers)]
+        yield processes
+    finally:
+        for process in processes:
+            process.process.kill()  # they hold nothing that is not stored
+        for process in processes:
+            process.end()
+
+
+class TrainingProcess:
     """A training process and the pipe to it."""
 
-    def __init__(self, setup: TrainingSetup, threads: int) -> None:
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
         context = multiprocessing.get_context("spawn")  # database engines and torch's threads must not cross a fork
         self.connection, theirs = context.Pipe()
-        self.process: SpawnProcess = context.Process(target=_serve, args=(theirs, setup, threads), daemon=True)
-        self.process.start()
+        self.process: SpawnProcess = context.Process(target=_serve, args=(theirs, threads), daemon=True)
+        with _without_interrupts():
+            self.process.start()
         theirs.close()
+
+    def is_alive(self) -> bool:
+        return self.process.is_alive()
 
     def send(self, command: str, *args: Any) -> None:
         """Send without waiting; that a process is dead shows when its answer is awaited."""
@@ -156,7 +192,12 @@ class _Process:
             return
 
     def receive(self) -> Any:
-        answer = self.connection.recv()
+        try:
+            answer = self.connection.recv()
+        except (EOFError, ConnectionError) as error:
+            self.process.kill()
+            self.process.join()
+            raise LostWorkerError(self.process.exitcode) from error
         if isinstance(answer, _Crash):
             raise FoldtuneError(f"a training process failed:\n{answer.traceback}")
         return answer
@@ -165,13 +206,23 @@ class _Process:
         self.send(command, *args)
         return self.receive()
 
+    def wait_until_ready(self) -> None:
+        """Wait until the process has its setup.
+
+        Raises:
+            FoldtuneError: it ended before.
+        """
+        try:
+            self.receive()
+        except LostWorkerError as error:
+            advice = 'A script that trains in processes must start under `if __name__ == "__main__":`'
+            raise FoldtuneError(f"{error} before it could train. {advice}; or use `workers=0`.") from error
+
     def end(self) -> None:
-        """Let the process leave, as it does when the pipe closes between two epochs; end it when it does not."""
+        """End the process, whatever it does."""
+        self.process.kill()
+        self.process.join()
         self.connection.close()
-        self.process.join(timeout=1)
-        if self.process.is_alive():
-            self.process.terminate()
-            self.process.join()
 
 
 class _Crash:
@@ -181,14 +232,31 @@ class _Crash:
         self.traceback = text
 
 
-def _serve(connection: Connection, setup: TrainingSetup, threads: int) -> None:
-    """The life of a training process: commands until the pipe closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the search decides what it means
-    import torch
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Hold Ctrl-C back: it reaches the whole group, but the search alone decides what it means.
 
-    torch.set_num_threads(threads)
+    A process that starts meanwhile inherits this; here it comes through at the end.
+    """
+    resource_tracker.ensure_running()  # when it starts, it lets interrupts through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _serve(connection: Connection, threads: int) -> None:
+    """The life of a training process: commands until the pipe closes, or until the search dies."""
+    Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        import torch
+        import torch._dynamo  # the first optimizer would import it, which takes a second: now nobody waits
+
+        torch.set_num_threads(threads)
+        _, (setup,) = connection.recv()
         pool = LocalPool(setup)
+        connection.send("ready")
         while True:
             command, args = connection.recv()
             answer = getattr(pool, command)(*args)
@@ -198,3 +266,11 @@ def _serve(connection: Connection, setup: TrainingSetup, threads: int) -> None:
         return
     except Exception:  # told to the search, which raises it
         connection.send(_Crash(traceback.format_exc()))
+
+
+def _end_with_parent() -> None:
+    """A search that was killed cannot end its processes, and an epoch may take minutes."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -1,14 +1,14 @@
 """A study's outcome, read from the store: what Python gets, and what `--json` prints."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from foldtune.search.study import best_trial
-from foldtune.spec.load import validate
+from foldtune.spec.schema import SearchSpec
 from foldtune.store.records import Curves, StudyRecord, TrialRecord
 from foldtune.store.store import Store
 from foldtune.train.stopping import fold_mean
+from foldtune.values import Direction
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,7 +43,7 @@ class StudyResult:
     @property
     def budget(self) -> int:
         """Trials in all."""
-        return int(self.record.spec["search"].get("trials", validate(self.record.spec).search.trials))
+        return int(self.record.spec["search"].get("trials", SearchSpec().trials))
 
     @property
     def finished(self) -> int:
@@ -132,6 +132,13 @@ def load_curves(name: str, number: int, *, storage: str = "sqlite:///foldtune.db
         return store.curves(store.study(name).uuid, number)
     finally:
         store.close()
+
+
+def best_trial(trials: Iterable[TrialRecord], direction: Direction) -> TrialRecord | None:
+    """The complete trial of the best first value; the earliest of equals."""
+    sign = 1.0 if direction == "minimize" else -1.0
+    complete = ((sign * trial.values[0], trial.number, trial) for trial in trials if trial.values is not None)
+    return min(complete, key=lambda found: found[:2], default=(0, 0, None))[2]
 
 
 def value(trial: TrialRecord) -> float | None:

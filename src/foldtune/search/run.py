@@ -6,18 +6,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path as FilePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from foldtune.errors import SpecError
-from foldtune.search import optuna_parts
-from foldtune.search.loop import Search
-from foldtune.search.plan import Plan, make_plan
-from foldtune.search.pool import LocalPool, Pool, ProcessPool
+from foldtune import refs
+from foldtune.errors import ResumeError, SpecError
+from foldtune.search.pool import LocalPool, Pool, ProcessPool, TrainingProcess, training_processes
 from foldtune.search.result import StudyResult, read_result
 from foldtune.search.status import Status
-from foldtune.search.study import open_study
-from foldtune.spec.load import StudyFile, load_spec, validate
+from foldtune.spec.load import StudyFile, read_spec, validate
 from foldtune.store.store import Store
+
+if TYPE_CHECKING:
+    from foldtune.search.plan import Plan
 
 STORAGE = "sqlite:///foldtune.db"
 
@@ -53,13 +53,16 @@ def run_study(
         RequestError: the file, the data or the database are not as they must be; all problems at once, nothing written.
 
     Example:
+        >>> from tempfile import TemporaryDirectory
         >>> tree = {"name": "doc", "data": {"use": "iris"}, "model": "MLP", "training": {"epochs": 2}}
-        >>> result = run_study(tree, storage="sqlite://", workers=0, overrides=["search.trials=2"])
+        >>> with TemporaryDirectory() as folder:
+        ...     storage = f"sqlite:///{folder}/foldtune.db"
+        ...     result = run_study(tree, storage=storage, workers=0, overrides=["search.trials=2"])
         >>> [trial.state for trial in result.trials]
         ['complete', 'complete']
     """
-    file = study if isinstance(study, StudyFile) else load_spec(study, overrides=overrides)
-    return _run(make_plan(file), storage, workers=workers, device=device, watch=watch)
+    file = study if isinstance(study, StudyFile) else read_spec(study, overrides=overrides)
+    return _run(file, storage, workers=workers, device=device, watch=watch)
 
 
 def resume_study(
@@ -88,14 +91,10 @@ def resume_study(
     """
     with closing(Store(storage, create=False)) as store:
         record = store.study(name)
-    tree, folder = record.spec, FilePath(record.folder)
-    if isinstance(data, str | FilePath):
-        folder = FilePath(data).resolve()
-    elif data is not None:
-        key = "arrays" if tree["data"].get("arrays") is not None else "table"
-        tree = {**tree, "data": {**tree["data"], key: data}}
-    file = load_spec(tree, overrides=overrides, folder=folder)
-    return _run(make_plan(file), storage, workers=workers, device=device, watch=watch)
+    folder = FilePath(data if isinstance(data, str | FilePath) else record.folder)
+    home = FilePath(record.file).parent if record.file else None
+    file = read_spec(_with_data(record.spec, data), overrides=overrides, folder=folder, home=home)
+    return _run(file, storage, workers=workers, device=device, watch=watch)
 
 
 def fork(file: StudyFile, name: str) -> StudyFile:
@@ -126,19 +125,43 @@ def check_device(device: str) -> None:
         raise SpecError.of((), f"the device `{device}` must be usable here", reason, "Try --device cpu.") from error
 
 
-def _run(plan: Plan, storage: str, *, workers: int | None, device: str, watch: Watch | None) -> StudyResult:
-    check_device(device)
-    optuna_parts.quiet()
+def _with_data(tree: dict[str, Any], data: Any) -> dict[str, Any]:
+    """A stored tree with the Python objects of which it holds only a description."""
+    key = "arrays" if tree["data"].get("arrays") is not None else "table"
+    stored = tree["data"].get(key)
+    described = stored if isinstance(stored, str) else next(iter(stored.values())) if stored else ""
+    if data is not None and not isinstance(data, str | FilePath):
+        return {**tree, "data": {**tree["data"], key: data}}
+    if described.startswith("<"):
+        hint = "Call `resume_study(name, data=...)` with the same table or arrays."
+        raise ResumeError.of(
+            ("data", key), "the study was made from Python objects, which are not stored", described, hint
+        )
+    return tree
+
+
+def _run(file: StudyFile, storage: str, *, workers: int | None, device: str, watch: Watch | None) -> StudyResult:
     workers = default_workers(device) if workers is None else workers
-    with closing(Store(storage)) as store, closing(open_study(plan, store, storage, workers=workers)) as study:
-        with _interruptible() as interrupted, closing(_pool(plan, workers, device)) as pool:
-            ending = Search(study, pool, interrupted, watch or (lambda status: None)).run()
-        return read_result(store, plan.spec.name, ending)
+    refs.importable(str(file.home))  # before the processes start, which inherit it
+    with training_processes(workers) as processes:
+        from foldtune.search import optuna_parts  # these import torch, as the processes do at the same time
+        from foldtune.search.loop import Search
+        from foldtune.search.plan import make_plan
+        from foldtune.search.study import open_study
+
+        plan = make_plan(file)
+        check_device(device)
+        optuna_parts.quiet()
+        with closing(Store(storage)) as store, closing(open_study(plan, store, workers=workers)) as study:
+            with _interruptible() as interrupted:
+                pool = _pool(plan, processes, device)
+                ending = Search(study, pool, interrupted, watch or (lambda status: None)).run()
+            return read_result(store, file.spec.name, ending)
 
 
-def _pool(plan: Plan, workers: int, device: str) -> Pool:
+def _pool(plan: "Plan", processes: list[TrainingProcess], device: str) -> Pool:
     setup = plan.setup(device)
-    return ProcessPool(setup, workers) if workers > 0 else LocalPool(setup)
+    return ProcessPool(setup, processes) if processes else LocalPool(setup)
 
 
 @contextmanager

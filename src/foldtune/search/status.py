@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from foldtune.search.result import value
+from foldtune.store.records import TrialRecord
 from foldtune.values import TrialState
 
 
@@ -45,3 +47,18 @@ class Status:
     @property
     def finished(self) -> int:
         return sum(self.counts[state] for state in ("complete", "pruned", "failed") if state in self.counts)
+
+
+def news(trial: TrialRecord, objective: str) -> str:
+    """A line about a trial that ended.
+
+    Example:
+        >>> import numpy as np
+        >>> scores = np.array([[0.5], [0.25]])
+        >>> news(TrialRecord(3, "pruned", "sampled", False, {}, {}, {}, epochs=9, scores=scores), "f1")
+        'trial 3 pruned after 9 epochs: f1 0.375'
+    """
+    found = value(trial)
+    reason = trial.failure and f"{trial.failure.kind}: {trial.failure.message}"
+    outcome = reason or ("" if found is None else f"{objective} {found:.6g}")
+    return f"trial {trial.number} {trial.state} after {trial.epochs} epochs: {outcome}"

@@ -2,9 +2,11 @@
 
 import platform
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path as FilePath
 from typing import Any
 from uuid import uuid4
 
@@ -12,7 +14,9 @@ from foldtune import space
 from foldtune.errors import Problem, ResumeError
 from foldtune.search.mirror import Mirror
 from foldtune.search.optuna_copy import OptunaCopy
+from foldtune.search.optuna_parts import most_epochs, rungs
 from foldtune.search.plan import Plan
+from foldtune.search.result import best_trial
 from foldtune.spec.fingerprint import changed, differences
 from foldtune.spec.schema import SearchSpec
 from foldtune.store.records import StudyRecord, TrialRecord
@@ -96,48 +100,49 @@ class OpenStudy:
         self.store.close()
 
 
-def best_trial(trials: Any, direction: str) -> TrialRecord | None:
-    """The complete trial of the best first value; the earliest of equals."""
-    sign = 1.0 if direction == "minimize" else -1.0
-    complete = [trial for trial in trials if trial.state == "complete" and trial.values is not None]
-    return min(complete, key=lambda trial: (sign * trial.values[0], trial.number), default=None)
-
-
-def open_study(plan: Plan, store: Store, url: str, *, workers: int) -> OpenStudy:
+def open_study(plan: Plan, store: Store, *, workers: int) -> OpenStudy:
     """Create the study of that name, or go on with it.
 
     Args:
         plan: what the study is made of.
         store: where its rows are, or will be.
-        url: the same database, for Optuna's tables.
         workers: training processes; a new study trains as many trials at once, unless its file says another cohort.
 
     Raises:
         ResumeError: the stored study has another definition, other data or other splits; nothing was changed.
+        StoreError: Optuna has a study of that name already; nothing was changed.
     """
-    known = {summary.name for summary in store.studies()}
-    name = plan.spec.name
-    record = store.study(name) if name in known else _new_record(plan, max(1, workers))
-    tree = _with_cohort(plan.tree, record.spec["search"]["cohort"])
-    if name in known:
-        check_same(record, plan, tree)
+    name, search = plan.spec.name, plan.spec.search
+    stored = store.study(name) if name in {summary.name for summary in store.studies()} else None
+    record = _continued(stored, plan) if stored else _new_record(plan, max(1, workers))
     mirror = Mirror(
         name,
         plan.directions,
         tree=plan.space,
-        seed=plan.spec.search.seed,
-        sampler=plan.spec.search.sampler.node if plan.spec.search.sampler else None,
-        pruner=plan.spec.search.pruner.node if plan.spec.search.pruner else None,
+        seed=search.seed,
+        sampler=search.sampler.node if search.sampler else None,
+        pruner=search.pruner.node if search.pruner else None,
     )
-    copy = OptunaCopy(url, name, directions=plan.directions, distributions=mirror.distributions, new=name not in known)
-    if name not in known:
-        store.create_study(record)
-    elif changed(record.spec, tree):
-        store.update_spec(record.uuid, tree)
-        record = replace(record, spec=tree)
+    steps = rungs(most_epochs(plan.space))
+    copy = OptunaCopy(store, name, directions=plan.directions, distributions=mirror.distributions, rungs=steps)
     study = OpenStudy(plan, record, store, mirror, copy, {})
-    _restore(study)
+    with ExitStack() as undo:
+        undo.callback(copy.close)
+        if stored is None:
+            copy.check_free()
+            store.create_study(record)
+        elif changed(stored.spec, record.spec):
+            store.update_spec(record.uuid, record.spec)
+        _restore(study)
+        undo.pop_all()
     return study
+
+
+def _continued(stored: StudyRecord, plan: Plan) -> StudyRecord:
+    """A stored study with the budget that is asked for."""
+    tree = _stored_tree(plan, stored.spec["search"]["cohort"])
+    check_same(stored, plan, tree)
+    return replace(stored, spec=tree)
 
 
 def check_same(record: StudyRecord, plan: Plan, tree: Mapping[str, Any]) -> None:
@@ -161,21 +166,23 @@ def check_same(record: StudyRecord, plan: Plan, tree: Mapping[str, Any]) -> None
         problems.append(Problem(("validation",), rule, f"sha256 {plan.split_fingerprint[:12]}"))
     if problems:
         last = problems[-1]
-        hint = "Nothing was changed. Undo the difference, or start a new study with `--fork NAME`."
-        raise ResumeError([*problems[:-1], replace(last, hint=hint)])
+        hint = "Nothing was changed. Undo the difference, or start a new study with `foldtune run --fork NAME`."
+        raise ResumeError([*problems[:-1], replace(last, hint=hint)], plan.file.source)
 
 
-def _with_cohort(tree: Mapping[str, Any], cohort: int) -> dict[str, Any]:
-    return {**tree, "search": {"cohort": cohort, **tree["search"]}}
+def _stored_tree(plan: Plan, cohort: int) -> dict[str, Any]:
+    """The tree that the database holds: with it and the data alone, the study goes on."""
+    given = {"cohort": plan.spec.search.cohort or cohort, "enqueue": [dict(params) for params in plan.enqueued]}
+    return {**plan.tree, "search": {**plan.tree["search"], **given}}
 
 
 def _new_record(plan: Plan, cohort: int) -> StudyRecord:
     return StudyRecord(
         uuid=uuid4().hex,
         name=plan.spec.name,
-        spec=_with_cohort(plan.tree, cohort),
+        spec=_stored_tree(plan, cohort),
         folder=str(plan.file.folder),
-        file=plan.file.source.file,
+        file=str(plan.file.home / FilePath(plan.file.source.file).name) if plan.file.source.file else "",
         seed=plan.spec.search.seed,
         objectives=tuple(metric.label for metric in plan.metrics[: plan.n_objectives]),
         directions=plan.directions,
@@ -192,19 +199,14 @@ def _new_record(plan: Plan, cohort: int) -> StudyRecord:
 
 def _restore(study: OpenStudy) -> None:
     """Fill the mirror and Optuna's tables from our rows."""
-    for trial in study.store.trials(study.record.uuid):
-        study.trials[trial.number] = trial
-        study.mirror.restore(
-            trial.params,
-            state=trial.state,
-            values=trial.values,
-            reports=fold_means(study.store, study.record.uuid, trial.number),
-            attrs=trial.attrs,
-        )
-    study.copy.catch_up(list(study.trials.values()))
+    trials = study.store.trials(study.record.uuid)
+    study.trials |= {trial.number: trial for trial in trials}
+    means = {trial.number: _fold_means(study, trial.number) for trial in trials}
+    study.mirror.restore(trials, means)
+    study.copy.open(trials, means)
 
 
-def fold_means(store: Store, uuid: str, number: int) -> Mapping[int, float]:
+def _fold_means(study: OpenStudy, number: int) -> dict[int, float]:
     """The first objective's mean over folds of each stored epoch of a trial."""
-    curves = store.curves(uuid, number)
+    curves = study.store.curves(study.record.uuid, number)
     return {int(epoch): fold_mean(scores[:, 0]) for epoch, scores in zip(curves.epochs, curves.scores, strict=True)}

@@ -7,6 +7,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from foldtune.errors import Path, Problem, nearest
@@ -88,7 +89,9 @@ def parse(node: Node, path: Path = ()) -> tuple[Node, list[Problem]]:
         if kind is not None and not is_reference(node):
             return _domain(kind, node, path)
         pairs = {key: parse(child, (*path, key)) for key, child in node.items()}
-        return {key: tree for key, (tree, _) in pairs.items()}, [p for _, found in pairs.values() for p in found]
+        problems = [_dotted(path, key) for key in node if "." in str(key) and find(node[key]) is not None]
+        problems += [problem for _, found in pairs.values() for problem in found]
+        return {key: tree for key, (tree, _) in pairs.items()}, problems
     if isinstance(node, list | tuple):
         parsed = [parse(child, (*path, index)) for index, child in enumerate(node)]
         return [tree for tree, _ in parsed], [problem for _, found in parsed for problem in found]
@@ -135,11 +138,23 @@ def _range(kind: str, node: Mapping[str, Any], path: Path) -> tuple[Float | Int 
     problems = [Problem(path, rule, str(value), hint) for holds, rule, value, hint in rules if not holds]
     if not problems and default is not None and not low <= default <= high:
         problems = [Problem(path, "`default` must lie between low and high", f"{default}, {kind}: [{low}, {high}]")]
+    if not problems and step is not None:
+        rule = "must be low plus a whole number of steps"
+        if (Decimal(str(high)) - Decimal(str(low))) % Decimal(str(step)):  # as Optuna counts, in digits as written
+            problems.append(Problem(path, f"high {rule}", f"{kind}: [{low}, {high}], step: {step}"))
+        if default is not None and not on_grid(default, low, step):
+            problems.append(Problem(path, f"`default` {rule}", f"{default}, low: {low}, step: {step}"))
     if problems:
         return None, problems
     if kind == "int":
         return Int(low, high, log, 1 if step is None else step, default), []
     return Float(float(low), float(high), log, None if step is None else float(step), _float(default)), []
+
+
+def on_grid(value: float, low: float, step: float) -> bool:
+    """Whether a value is `low` plus a whole number of steps, rounding aside."""
+    steps = (value - low) / step
+    return abs(steps - round(steps)) < 1e-8
 
 
 def _choice(node: Mapping[str, Any], path: Path) -> tuple[Choice | None, list[Problem]]:
@@ -151,14 +166,19 @@ def _choice(node: Mapping[str, Any], path: Path) -> tuple[Choice | None, list[Pr
     options, problems = [], []
     for key, child in items:
         where = (*path, "choice", key)
-        name = key if keyed else label(child) if is_reference(child) else child
-        if not keyed and isinstance(child, list | tuple | Mapping) and not is_reference(child):
+        named = is_reference(child) and isinstance(child["use"], str)
+        if not keyed and isinstance(child, list | tuple | Mapping) and not named:
             problems.append(Problem(where, "an option that is a list or mapping needs a label", hint=LABELS))
             continue
+        name = key if keyed else label(child) if named else child
         tree, found = parse(child, where)
         problems += found
+        if keyed and "." in str(name) and find(child) is not None:
+            problems.append(_dotted((*path, "choice"), name))
+        if isinstance(name, float) and not math.isfinite(name):
+            problems.append(Problem(where, "an option must be finite", repr(name)))
         options.append(Option(name, tree, where))
-    problems += _repeated(options, path)
+    problems += _repeated(options)
     default = node.get("default", options[0].label if options else None)
     if not problems and not any(_same(default, option.label) for option in options):
         labels = ", ".join(str(option.label) for option in options)
@@ -169,12 +189,18 @@ def _choice(node: Mapping[str, Any], path: Path) -> tuple[Choice | None, list[Pr
 LABELS = "Write `choice: {name: ..., other: ...}`."
 
 
-def _repeated(options: Sequence[Option], path: Path) -> list[Problem]:
+def _repeated(options: Sequence[Option]) -> list[Problem]:
+    """Labels that are equal, or equal as parts of a parameter's name."""
     return [
         Problem(option.where, "every option of a choice needs a label of its own", repr(option.label), LABELS)
         for index, option in enumerate(options)
-        if any(_same(option.label, earlier.label) for earlier in options[:index])
+        if any(option.label == earlier.label or str(option.label) == str(earlier.label) for earlier in options[:index])
     ]
+
+
+def _dotted(path: Path, key: Scalar) -> Problem:
+    rule = "what stands above a domain cannot have a dot: names of parameters are paths"
+    return Problem((*path, str(key)), rule, repr(key))
 
 
 def _same(left: Scalar, right: Scalar) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from foldtune.spec.domains import ALLOWED
 from foldtune.spec.schema import SEARCHABLE, ConfigSpec, StudySpec
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -36,7 +37,10 @@ DOMAIN: dict[str, Any] = {
             "properties": {
                 "choice": {
                     "description": "options, or a mapping from labels to options",
-                    "anyOf": [{"type": "array", "minItems": 1}, {"type": "object", "minProperties": 1}],
+                    "anyOf": [
+                        {"type": "array", "items": {"$ref": "#/$defs/Argument"}, "minItems": 1},
+                        {"type": "object", "additionalProperties": {"$ref": "#/$defs/Argument"}, "minProperties": 1},
+                    ],
                 },
                 "default": {"description": "the option of trial 0, by its label"},
             },
@@ -44,6 +48,27 @@ DOMAIN: dict[str, Any] = {
             "additionalProperties": False,
         }
     ],
+}
+
+
+_LIKE_A_DOMAIN: dict[str, Any] = {
+    "type": "object",
+    "anyOf": [{"required": [kind]} for kind in ALLOWED],
+    "not": {"required": ["use"]},
+}
+
+ARGUMENT: dict[str, Any] = {
+    "description": "an argument of a class; it may be, or hold, a domain or a class",
+    "if": _LIKE_A_DOMAIN,
+    "then": {"$ref": "#/$defs/Domain"},
+    "else": {"items": {"$ref": "#/$defs/Argument"}, "additionalProperties": {"$ref": "#/$defs/Argument"}},
+}
+
+PLAIN: dict[str, Any] = {
+    "description": "an argument of a class; nothing here can be searched",
+    "not": _LIKE_A_DOMAIN,
+    "items": {"$ref": "#/$defs/Plain"},
+    "additionalProperties": {"$ref": "#/$defs/Plain"},
 }
 
 
@@ -56,13 +81,22 @@ def study_schema() -> dict[str, Any]:
     """
     study, config = StudySpec.model_json_schema(), ConfigSpec.model_json_schema()
     definitions: dict[str, Any] = {**study.pop("$defs"), **config.pop("$defs")}
-    searched = {name: config["properties"][name] for name in SEARCHABLE}
-    needed = _reached(searched, definitions)
-    definitions |= {f"Searched{name}": _searched(definitions[name]) for name in needed}
-    properties = {**study["properties"], **{name: _searched(part) for name, part in searched.items()}}
-    references = {name: _bare(part) for name, part in definitions.items()}
-    schema = {**study, "$schema": DIALECT, "title": "foldtune study", "properties": properties}
-    return _bare({**schema, "$defs": {**references, "Domain": DOMAIN}})
+    sections = {name: config["properties"][name] for name in SEARCHABLE}
+    searched = {f"Searched{name}": _searched(definitions[name]) for name in _reached(sections, definitions)}
+    properties = {name: {"anyOf": [_or_domain(_searched(part)), {"type": "null"}]} for name, part in sections.items()}
+    return {
+        **study,
+        "$schema": DIALECT,
+        "title": "foldtune study",
+        "properties": {**study["properties"], **properties, "model": _or_domain(_searched(sections["model"]))},
+        "$defs": {
+            **{name: _open_to(part, "Plain") for name, part in definitions.items()},
+            **{name: _open_to(part, "Argument") for name, part in searched.items()},
+            "Domain": DOMAIN,
+            "Argument": ARGUMENT,
+            "Plain": PLAIN,
+        },
+    }
 
 
 def _reached(node: Any, definitions: Mapping[str, Any]) -> set[str]:
@@ -88,17 +122,15 @@ def _searched(node: Any) -> Any:
         return node
     if "$ref" in node:
         name = str(node["$ref"]).rpartition("/")[2]
-        return _or_domain({**node, "$ref": f"#/$defs/Searched{name}"})
-    inner = {
-        key: {name: _or_domain(_searched(part)) for name, part in value.items()}
-        if key == "properties"
-        else [_searched(part) for part in value]
-        if key in ("anyOf", "oneOf", "prefixItems")
-        else _searched(value)
-        if key == "items"
-        else value
-        for key, value in node.items()
-    }
+        return {"anyOf": [{"$ref": f"#/$defs/Searched{name}"}, {"$ref": "#/$defs/Domain"}]}
+    inner = dict(node)
+    for key, value in node.items():
+        if key == "properties":
+            inner[key] = {name: _or_domain(_searched(part)) for name, part in value.items()}
+        elif key in ("anyOf", "oneOf", "prefixItems"):
+            inner[key] = [_searched(part) for part in value]
+        elif key == "items":
+            inner[key] = _or_domain(_searched(value))
     return inner
 
 
@@ -107,12 +139,8 @@ def _or_domain(node: Mapping[str, Any]) -> dict[str, Any]:
     return {**described, "anyOf": [node, {"$ref": "#/$defs/Domain"}]}
 
 
-def _bare(node: Any) -> Any:
-    """Let a class's bare name stand wherever a reference may."""
-    if isinstance(node, list):
-        return [_bare(part) for part in node]
-    if not isinstance(node, Mapping):
-        return node
-    if str(node.get("$ref", "")).endswith("Reference"):
-        return {"anyOf": [dict(node), {"type": "string", "description": "a class without arguments"}]}
-    return {key: _bare(part) for key, part in node.items()}
+def _open_to(node: Mapping[str, Any], arguments: str) -> dict[str, Any]:
+    """A definition whose unlisted keys, where it has any, are arguments of a class."""
+    if node.get("additionalProperties") is not True:
+        return dict(node)
+    return {**node, "additionalProperties": {"$ref": f"#/$defs/{arguments}"}}

@@ -25,11 +25,20 @@ Columns = Annotated[tuple[Column, ...], Field(strict=False)]
 
 def seconds(value: object) -> object:
     """A duration in seconds from `90`, `"30s"`, `"15m"`, `"2h"` or `"1d"`."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd])", value) if isinstance(value, str) else None
-    return float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]] if match else value
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd])", value)
+    if match is None:
+        raise ValueError(f"a time is a number of seconds, or written 30s, 15m, 2h or 1d, however: {value!r}")
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
 
 
-Seconds = Annotated[float, BeforeValidator(seconds), Field(gt=0, description="seconds, or 30s, 15m, 2h, 1d")]
+_Written = float | Annotated[str, Field(pattern=r"^\d+(\.\d+)?\s*[smhd]$")]
+Seconds = Annotated[
+    float,
+    BeforeValidator(seconds, json_schema_input_type=_Written),
+    Field(gt=0, description="seconds, or 30s, 15m, 2h, 1d"),
+]
 
 
 def _bare_to_mapping(value: object) -> object:
@@ -63,14 +72,20 @@ class Reference(Section):
         return {"use": self.use, **(self.model_extra or {})}
 
 
-Ref = Annotated[Reference, BeforeValidator(_bare_to_mapping)]
+Ref = Annotated[Reference, BeforeValidator(_bare_to_mapping, json_schema_input_type=Reference | str)]
 Refs = Annotated[tuple[Ref, ...], Field(strict=False)]
 
 
 class DataSpec(Section):
     """Where the rows come from. Keys not listed here are the reader's own (`pandas.read_csv`, `make_moons` ...)."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", strict=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="allow",
+        strict=True,
+        arbitrary_types_allowed=True,
+        json_schema_extra={"oneOf": [{"required": [source]} for source in ("use", "table", "arrays")]},
+    )
 
     use: str | None = Field(None, description="a bundled set (digits), a generator (make_moons) or package.module:Name")
     table: Any = Field(None, description="CSV or Parquet file, or a glob of files; a pandas DataFrame in Python")
@@ -95,7 +110,9 @@ class DataSpec(Section):
     def _one_source(self) -> "DataSpec":
         given = [key for key in ("use", "table", "arrays") if getattr(self, key) is not None]
         if len(given) != 1:
-            raise ValueError(f"exactly one of `use`, `table` and `arrays` must be given, however: {given or 'none'}")
+            raise ValueError(
+                f"exactly one of `use`, `table` and `arrays` must be given, however: {' and '.join(given) or 'none'}"
+            )
         if self.test_fraction is not None and self.test is not None:
             raise ValueError("only one of `test_fraction` and `test` can be given")
         return self
@@ -122,7 +139,7 @@ class StudySpec(Section):
     validation: Ref | None = Field(None, description="sklearn.model_selection; absent: 5 stratified folds")
     preprocessing: Any = None
     augmentation: Any = None
-    objective: Annotated[Refs, BeforeValidator(_one_to_list)] = Field(
+    objective: Annotated[Refs, BeforeValidator(_one_to_list, json_schema_input_type=Ref | Refs)] = Field(
         (), description="scikit-learn's function name without _score; a list means several objectives"
     )
     metrics: Refs = Field((), description="recorded for every fold and epoch")

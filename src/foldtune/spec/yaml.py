@@ -4,13 +4,16 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.tokens import TagToken
 
 from foldtune.errors import Path, Problem, Source, SpecError
 
 LARGEST_BYTES = 1_000_000
-PLAIN_TAGS = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("map", "seq", "str", "int", "float", "bool", "null"))
+_CORE = "tag:yaml.org,2002:"
+_BEYOND_YAML_1_2 = frozenset({f"{_CORE}timestamp", f"{_CORE}value"})
+"""Kinds that ruamel.yaml finds by looks alone, and that YAML 1.2 calls text: dates, and `=`."""
 
 
 def read_text(file: FilePath) -> str:
@@ -63,6 +66,7 @@ class _Reader:
         self.file = file
         self.lines: dict[Path, int] = {}
         self.problems: list[Problem] = []
+        self.tags: dict[tuple[int, int], str] = {}  # line and column of a node -> the tag written before it
         self.yaml = YAML(typ="safe", pure=True)
 
     def compose(self, text: str) -> Node:
@@ -72,12 +76,16 @@ class _Reader:
                 hint = "Indent with blanks."
                 raise SpecError([Problem((), "a tab cannot indent YAML", repr(line.strip()), hint)], self._at(number))
         try:
+            self.tags = {
+                (token.start_mark.line, token.start_mark.column): "".join(part or "" for part in token.value)
+                for token in self.yaml.scan(text)
+                if isinstance(token, TagToken)
+            }
             root: Node | None = self.yaml.compose(text)
-        except MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            found = " ".join(part for part in (error.context, error.problem) if part)
-            source = self._at(mark.line + 1) if mark else self._at(1)
-            raise SpecError([Problem((), "a study file must be valid YAML", found)], source) from error
+        except YAMLError as error:
+            raise self._syntax(error) from error
+        except RecursionError as error:
+            raise SpecError([Problem((), "a study file must not be nested so deeply", self.file)]) from error
         if root is None:
             hint = "It needs at least `name`, `data` and `model`."
             raise SpecError([Problem((), "a study file must not be empty", self.file, hint)], self._at(1))
@@ -89,15 +97,15 @@ class _Reader:
         if getattr(node, "anchor", None):
             self.refuse(path, node.start_mark.line, "anchors and aliases are not part of a study file", node.anchor)
             return None
-        if node.tag not in PLAIN_TAGS:
-            self.refuse(path, node.start_mark.line, "tags are not part of a study file", node.tag, "Leave it out.")
+        if (tag := self.tags.get((node.start_mark.line, node.start_mark.column))) is not None:
+            self.refuse(path, node.start_mark.line, "tags are not part of a study file", tag, "Leave it out.")
             return None
         if isinstance(node, MappingNode):
             return self._mapping(node, path)
         if isinstance(node, SequenceNode):
             return [self.plain(child, (*path, index)) for index, child in enumerate(node.value)]
         assert isinstance(node, ScalarNode)
-        return self.yaml.constructor.construct_object(node)
+        return self._scalar(node)
 
     def refuse(self, path: Path, line: int, rule: str, value: str | None, hint: str | None = None) -> None:
         self.lines[path] = line + 1
@@ -106,9 +114,12 @@ class _Reader:
     def _mapping(self, node: MappingNode, path: Path) -> dict[str, Any]:
         tree: dict[str, Any] = {}
         for key_node, value_node in node.value:
-            key = self.yaml.constructor.construct_object(key_node) if isinstance(key_node, ScalarNode) else None
+            key = self._scalar(key_node) if isinstance(key_node, ScalarNode) else None
             if not isinstance(key, str):
-                self.refuse((*path, str(key)), key_node.start_mark.line, "a key must be a text", repr(key))
+                hint = f"Write '{key}' in quotes." if isinstance(key_node, ScalarNode) else None
+                self.refuse((*path, str(key)), key_node.start_mark.line, "a key must be a text", repr(key), hint)
+            elif key == "<<":
+                self.refuse((*path, key), key_node.start_mark.line, "merge keys are not part of a study file", None)
             elif key in tree:
                 hint = "Leave one of them out."
                 self.refuse((*path, key), key_node.start_mark.line, "a key can stand only once", key, hint)
@@ -116,6 +127,23 @@ class _Reader:
                 tree[key] = self.plain(value_node, (*path, key))
                 self.lines[*path, key] = key_node.start_mark.line + 1
         return tree
+
+    def _scalar(self, node: ScalarNode) -> Any:
+        if node.tag in _BEYOND_YAML_1_2 or node.value == "<<":
+            return node.value
+        return self.yaml.constructor.construct_object(node)
+
+    def _syntax(self, error: YAMLError) -> SpecError:
+        mark = (error.problem_mark or error.context_mark) if isinstance(error, MarkedYAMLError) else None
+        source = self._at(mark.line + 1 if mark else 1)
+        found = str(error) if not isinstance(error, MarkedYAMLError) else error.problem or ""
+        if r"'\t'" in found:
+            return SpecError([Problem((), "a tab cannot stand between words", None, "Write a blank instead.")], source)
+        if "mapping values are not allowed" in found:
+            found, hint = "a second `: ` in one value", "Indent sections alike, and put a text that has `: ` in quotes."
+        else:
+            hint = "Look at this line and the one before: a bracket, a quote or the indentation may be missing."
+        return SpecError([Problem((), "a study file must be valid YAML", found, hint)], source)
 
     def _at(self, line: int) -> Source:
         return Source(self.file, {(): line})

@@ -16,8 +16,8 @@ class StudyRecord:
         uuid: 32 hexadecimal digits; the key of all its rows.
         name: the study's name, of its own in a database.
         spec: the study file, a JSON tree.
-        folder: the folder of the study file, to which its data paths are relative.
-        file: the study file's name as given; "" for a Python dict.
+        folder: the folder that its data paths are relative to.
+        file: the study file; "" for a Python dict. Modules beside it are found there.
         seed: the study's seed.
         objectives: labels of the metrics that are optimized.
         directions: one per objective.

@@ -1,0 +1,267 @@
+"""The loop's decisions, what it stores, and that interruptions change nothing."""
+
+import random
+from collections.abc import Iterable
+from contextlib import closing
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import event, text
+
+from foldtune.search.loop import Search
+from foldtune.search.plan import Plan
+from foldtune.search.pool import LostWorkerError
+from foldtune.search.status import Status
+from foldtune.store.store import Store
+from foldtune.testing.search_laws import (
+    TablePool,
+    check_deaths,
+    check_decisions,
+    check_fold_order,
+    check_interruptions,
+    check_same_trials,
+    halving,
+    make_table,
+    make_table_plan,
+    median,
+    opened_study,
+    renamed,
+    search_table,
+)
+from foldtune.values import EpochReport, Failure, TrialResult
+
+MEDIAN = {"pruner": {"use": "MedianPruner"}}
+
+
+@pytest.mark.parametrize(("seed", "cohort"), [(0, 1), (1, 2), (2, 5)])
+def test_halving_prunes_as_the_reference(sqlite_url: str, seed: int, cohort: int) -> None:
+    table = make_table(seed, trials=15)
+    check_decisions(sqlite_url, make_table_plan(table, {"cohort": cohort}), table, halving(table, cohort))
+
+
+def test_the_reference_prunes_and_completes() -> None:
+    states = [state for state, _ in halving(make_table(0), 2).values()]
+    assert 3 < states.count("pruned") < 17
+
+
+def test_halving_prunes_a_score_from_below(sqlite_url: str) -> None:
+    table = -make_table(3)
+    plan = make_table_plan(table, objective="accuracy")
+    check_decisions(sqlite_url, plan, table, halving(table, 2, "maximize"), "maximize")
+
+
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, 2**32 - 1), st.integers(1, 4), st.integers(1, 12), st.integers(1, 10))
+def test_halving_prunes_as_the_reference_on_any_table(
+    sqlite_url: str, seed: int, cohort: int, trials: int, epochs: int
+) -> None:
+    table = make_table(seed, trials, 2, epochs)
+    check_decisions(sqlite_url, make_table_plan(table, {"cohort": cohort}), table, halving(table, cohort))
+
+
+@pytest.mark.parametrize("cohort", [1, 3])
+def test_median_prunes_as_the_reference(sqlite_url: str, cohort: int) -> None:
+    table = make_table(4, epochs=9)
+    plan = make_table_plan(table, {"cohort": cohort, **MEDIAN})
+    reference = median(table, cohort)
+    assert "pruned" in [state for state, _ in reference.values()]
+    check_decisions(sqlite_url, plan, table, reference)
+
+
+def test_the_order_of_the_folds_changes_nothing(sqlite_url: str) -> None:
+    table = make_table(5, trials=12, folds=5, epochs=9)
+    table += np.random.default_rng(0).uniform(0, 1e-9, table.shape)  # sums that round
+    check_fold_order(sqlite_url, make_table_plan(table), table, [3, 1, 4, 0, 2])
+
+
+@pytest.mark.parametrize("search", [{}, MEDIAN], ids=["default", "median"])
+def test_interruptions_between_barriers_change_nothing(sqlite_url: str, search: dict[str, object]) -> None:
+    table = make_table(6, trials=12, epochs=9)
+    check_interruptions(sqlite_url, make_table_plan(table, search), table, [0, 1, 7, 3, 11])
+
+
+def test_deaths_at_any_write_change_nothing(url: str) -> None:
+    table, rng = make_table(7, trials=9, epochs=4), random.Random(0)
+    check_deaths(url, make_table_plan(table), table, [rng.randrange(1, 40) for _ in range(8)])
+
+
+def test_the_budget_is_a_total(sqlite_url: str) -> None:
+    table = make_table(8, trials=6, epochs=3)
+    plan = make_table_plan(table)
+    ending, whole = search_table(sqlite_url, plan, TablePool(table))
+    assert (ending, len(whole.trials)) == ("budget", 6)
+    pool = TablePool(table)
+    ending, again = search_table(sqlite_url, plan, pool)
+    assert (ending, len(again.trials), pool.read) == ("budget", 6, [])
+
+
+def test_a_raised_budget_goes_on_as_if_it_had_been_so_from_the_start(sqlite_url: str) -> None:
+    table = make_table(8, trials=8, epochs=3)
+    plan = make_table_plan(table, {"cohort": 1})
+    _, whole = search_table(sqlite_url, plan, TablePool(table))
+    plan = renamed(plan)
+    search_table(sqlite_url, _with_search(plan, trials=3), TablePool(table))
+    before = _rows(sqlite_url, plan)
+    _, parts = search_table(sqlite_url, plan, TablePool(table))
+    check_same_trials(whole.trials, parts.trials)
+    assert _rows(sqlite_url, plan)[:3] == before
+
+
+def test_finished_trials_are_not_touched_by_an_interrupted_search_that_goes_on(sqlite_url: str) -> None:
+    table = make_table(9, trials=9, epochs=4)
+    plan = make_table_plan(table)
+    left = iter([False] * 12)
+    search_table(sqlite_url, plan, TablePool(table), lambda: next(left, True))
+    before = _rows(sqlite_url, plan)
+    finished = [number for number, row in enumerate(before) if row["finished_at"] is not None]
+    assert 0 < len(finished) < len(before)
+    search_table(sqlite_url, plan, TablePool(table))
+    after = _rows(sqlite_url, plan)
+    assert [after[number] for number in finished] == [before[number] for number in finished]
+
+
+def test_patience_counts_finished_trials_after_the_best(sqlite_url: str) -> None:
+    table = np.tile(np.array([3.0, 1, 2, 2, 2, 2, 2, 2])[:, None, None], (1, 3, 2))
+    plan = make_table_plan(table, {"cohort": 1, "patience": 3, "pruner": {"use": "NopPruner"}})
+    ending, result = search_table(sqlite_url, plan, TablePool(table))
+    assert (ending, len(result.trials)) == ("patience", 5)
+    assert search_table(sqlite_url, plan, TablePool(table))[0] == "patience"
+    assert len(search_table(sqlite_url, _with_search(plan, patience=4), TablePool(table))[1].trials) == 6
+
+
+def test_timeout_counts_over_sessions(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = make_table(10, trials=9, epochs=2)
+    plan = make_table_plan(table, {"cohort": 1, "timeout": 100.0, "pruner": {"use": "NopPruner"}})
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+
+    class SlowPool(TablePool):
+        def step(self, trials: Iterable[int]) -> list[EpochReport]:
+            now[0] += 15.0
+            return super().step(trials)
+
+    left = iter([False] * 4)
+    ending, result = search_table(sqlite_url, plan, SlowPool(table), lambda: next(left, True))
+    assert (ending, result.finished) == ("interrupted", 2)  # 60 s
+    now[0] += 1e6  # nobody searched meanwhile
+    ending, result = search_table(sqlite_url, plan, SlowPool(table))
+    assert ending == "timeout"
+    assert (result.finished, len(result.trials)) == (4, 4)  # the last one began at 90 s, and is trained to its end
+    assert search_table(sqlite_url, plan, SlowPool(table))[1].finished == 4
+
+
+@pytest.mark.parametrize("cohort", [1, 4])
+def test_a_barrier_is_one_transaction_of_ours(sqlite_url: str, cohort: int) -> None:
+    table = make_table(11, trials=8, epochs=9)
+    commits: list[object] = []
+    barriers = 0
+    with opened_study(sqlite_url, make_table_plan(table, {"cohort": cohort})) as study:
+        search = Search(study, TablePool(table))
+        search._refill()
+        event.listen(study.store.engine, "commit", commits.append)
+        while study.running:
+            before = study.copy.storage.get_all_trials(study.copy.study_id)
+            search._barrier(search.pool.step(study.running))
+            barriers += 1
+            assert len(commits) == barriers
+        assert len(before) == cohort
+
+
+def test_a_trial_enters_optuna_in_one_commit_and_is_told_at_rungs_and_at_its_end(sqlite_url: str) -> None:
+    table = make_table(12, trials=1, epochs=9)
+    with opened_study(sqlite_url, make_table_plan(table)) as study:
+        commits: list[object] = []
+        search = Search(study, TablePool(table))
+        event.listen(study.copy.storage.engine, "commit", commits.append)
+        counts = []
+        search._refill()
+        while study.running:
+            search._barrier(search.pool.step(study.running))
+            counts.append(len(commits))
+    assert counts == [2, 2, 3, 3, 3, 3, 3, 3, 6]  # rungs 1, 3 and 9; the folds, the end
+
+
+def test_a_process_that_dies_between_an_epoch_and_its_result_fails_its_trial(sqlite_url: str) -> None:
+    class LosingPool(TablePool):
+        def finish(self, trial: int) -> TrialResult:
+            if trial == 2:
+                raise LostWorkerError(-9)
+            return super().finish(trial)
+
+    table = make_table(13, trials=5, epochs=3)
+    _, result = search_table(sqlite_url, make_table_plan(table, {"pruner": {"use": "NopPruner"}}), LosingPool(table))
+    assert [trial.state for trial in result.trials] == ["complete", "complete", "failed", "complete", "complete"]
+    assert result.trials[2].failure == Failure("lost worker", "the training process died with exit code -9", "")
+
+
+def test_a_trial_that_is_lost_while_catching_up_fails_and_the_search_goes_on(sqlite_url: str) -> None:
+    class LosingPool(TablePool):
+        def step(self, trials: Iterable[int]) -> list[EpochReport]:
+            good = [report for report in super().step(trials) if report.trial != 1]
+            nothing = np.empty((0, 1))
+            failure = Failure("lost worker", "gone", "")
+            lost = [EpochReport(1, 1, nothing[:, 0], nothing, 0.0, failure=failure)] if 1 in self.epochs else []
+            self.epochs.pop(1, None)
+            return sorted([*good, *lost], key=lambda report: report.trial)
+
+    table = make_table(14, trials=4, epochs=6)
+    plan = make_table_plan(table)
+    left = iter([False] * 3)
+    search_table(sqlite_url, plan, TablePool(table), lambda: next(left, True))
+    told: list[Status] = []
+    with opened_study(sqlite_url, plan) as study:
+        Search(study, LosingPool(table), watch=told.append).run()
+        states = [trial.state for trial in study.trials.values()]
+    assert states == ["complete", "failed", "complete", "complete"]
+    news = [line for status in told for line in status.news]
+    assert news.count("trial 1 failed after 3 epochs: lost worker: gone") == 1
+
+
+def test_an_epoch_that_comes_out_otherwise_when_trained_again_is_said(
+    sqlite_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    table = make_table(15, trials=2, epochs=6)
+    plan = make_table_plan(table)
+    left = iter([False] * 3)
+    search_table(sqlite_url, plan, TablePool(table), lambda: next(left, True))
+    search_table(sqlite_url, plan, TablePool(table))
+    assert _warnings(caplog) == []
+    other = renamed(plan)
+    left = iter([False] * 3)
+    search_table(sqlite_url, other, TablePool(table), lambda: next(left, True))
+    table[1, 0, 1] += 1e-9
+    search_table(sqlite_url, other, TablePool(table))
+    said = "trial 1: epoch 2, trained again, differs from what is stored (another kind of machine?)"
+    assert _warnings(caplog) == [said]
+
+
+def test_watch_is_told_of_every_barrier_and_of_every_end_once(sqlite_url: str) -> None:
+    table = make_table(16, trials=7, epochs=3)
+    told: list[Status] = []
+    with opened_study(sqlite_url, make_table_plan(table)) as study:
+        Search(study, TablePool(table), watch=told.append).run()
+    assert [status.finished for status in told] == sorted(status.finished for status in told)
+    news = [line for status in told for line in status.news]
+    assert sorted(line.split()[1] for line in news) == [str(number) for number in range(7)]
+    assert told[-1].running == () and told[-1].remaining_s == 0
+    assert max(len(status.running) for status in told) == 2
+
+
+def _warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name == "foldtune"]
+
+
+def _with_search(plan: Plan, **changes: Any) -> Plan:
+    spec = plan.spec.model_copy(update={"search": plan.spec.search.model_copy(update=changes)})
+    return replace(plan, spec=spec, tree={**plan.tree, "search": {**plan.tree["search"], **changes}})
+
+
+def _rows(url: str, plan: Plan) -> list[dict[str, Any]]:
+    """A study's rows in the table of trials, as the database has them."""
+    query = "SELECT t.* FROM foldtune_trials t JOIN foldtune_studies s ON s.id = t.study_id WHERE s.name = :name"
+    with closing(Store(url)) as store, store.engine.connect() as connection:
+        return [dict(row) for row in connection.execute(text(query), {"name": plan.spec.name}).mappings()]

@@ -1,0 +1,130 @@
+"""What Optuna's own tools read in the database is what foldtune's rows say."""
+
+import math
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+import numpy as np
+import optuna
+import pytest
+from optuna.storages import RDBStorage
+from optuna.trial import TrialState
+from sqlalchemy import text
+
+from foldtune import space
+from foldtune.errors import StoreError
+from foldtune.search.loop import Search
+from foldtune.search.mirror import STATES
+from foldtune.search.plan import Plan
+from foldtune.search.pool import LostWorkerError
+from foldtune.search.result import StudyResult, value
+from foldtune.search.run import run_study
+from foldtune.store.store import Store
+from foldtune.testing.search_laws import TablePool, make_table, make_table_plan, opened_study, search_table
+from foldtune.values import TrialResult
+
+TABLE = make_table(0, trials=9, epochs=10)
+
+
+def test_optuna_reads_the_same_trials(url: str) -> None:
+    plan = make_table_plan(TABLE)
+    _, result = search_table(url, plan, TablePool(TABLE))
+    assert {trial.state for trial in result.trials} == {"complete", "pruned"}
+    _check_faithful(url, plan, result)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "DELETE FROM trial_intermediate_values; UPDATE trials SET state = 'RUNNING', datetime_complete = NULL",
+        "UPDATE trials SET state = 'RUNNING', datetime_complete = NULL WHERE number > 3",
+        "DELETE FROM trial_values; UPDATE trials SET state = 'RUNNING', datetime_complete = NULL",
+        "DELETE FROM trials WHERE number > 6",
+        "",
+    ],
+)
+def test_whatever_is_missing_is_copied_when_the_study_is_opened_again(sqlite_url: str, damage: str) -> None:
+    plan = make_table_plan(TABLE)
+    left = iter([False] * 20)
+    search_table(sqlite_url, plan, TablePool(TABLE), lambda: next(left, True))
+    with closing(Store(sqlite_url)) as store, store.engine.begin() as connection:
+        for statement in filter(None, damage.split("; ")):
+            connection.execute(text(statement))
+    if not damage:
+        with _theirs(sqlite_url) as storage:
+            optuna.delete_study(study_name=plan.spec.name, storage=storage)
+    _, result = search_table(sqlite_url, plan, TablePool(TABLE))
+    _check_faithful(sqlite_url, plan, result)
+
+
+def test_a_study_that_optuna_made_is_refused_and_nothing_of_ours_is_created(url: str) -> None:
+    plan = make_table_plan(TABLE)
+    with _theirs(url) as storage:
+        study = optuna.create_study(study_name=plan.spec.name, storage=storage)
+        study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
+    with pytest.raises(StoreError, match="an Optuna study of that name that foldtune did not make") as caught:
+        run_study(plan.file, storage=url, workers=0)
+    assert caught.value.problems[0].hint == "Choose another name."
+    with closing(Store(url)) as store:
+        assert store.studies() == []
+    with _theirs(url) as storage:
+        trials = optuna.load_study(study_name=plan.spec.name, storage=storage).trials
+    assert [list(trial.params) for trial in trials] == [["x"]]
+
+
+def test_trials_of_another_program_are_seen(sqlite_url: str) -> None:
+    plan = make_table_plan(TABLE)
+    search_table(sqlite_url, plan, TablePool(TABLE))
+    with _theirs(sqlite_url) as storage:
+        optuna.load_study(study_name=plan.spec.name, storage=storage).ask()
+    with pytest.raises(StoreError, match="must hold foldtune's trials alone, however: another program added trial 9"):
+        search_table(sqlite_url, plan, TablePool(TABLE))
+
+
+def test_failures_are_visible(sqlite_url: str) -> None:
+    class FailingPool(TablePool):
+        def finish(self, trial: int) -> TrialResult:
+            raise LostWorkerError(-9)
+
+    plan = make_table_plan(TABLE, {"trials": 1})
+    search_table(sqlite_url, plan, FailingPool(TABLE))
+    with _theirs(sqlite_url) as storage:
+        trial = optuna.load_study(study_name=plan.spec.name, storage=storage).trials[0]
+    assert (trial.state, trial.values) == (TrialState.FAIL, None)
+    assert trial.user_attrs["failure"] == "lost worker: the training process died with exit code -9"
+
+
+def test_a_database_that_fails_in_optunas_tables_is_told_as_our_error(sqlite_url: str) -> None:
+    with opened_study(sqlite_url, make_table_plan(TABLE)) as study:
+        with study.store.engine.begin() as connection:
+            connection.execute(text("DROP TABLE trial_intermediate_values"))
+        with pytest.raises(StoreError, match="no such table: trial_intermediate_values"):
+            Search(study, TablePool(TABLE)).run()
+
+
+@contextmanager
+def _theirs(url: str) -> Iterator[RDBStorage]:
+    storage = RDBStorage(url)
+    yield storage
+    storage.remove_session()
+    storage.engine.dispose()
+
+
+def _check_faithful(url: str, plan: Plan, result: StudyResult) -> None:
+    """Parameters, distributions, values, states, and the reports at rungs and at the end."""
+    with _theirs(url) as storage:
+        study = optuna.load_study(study_name=plan.spec.name, storage=storage)
+        directions, trials = study.directions, study.trials
+    distributions = {name: space.distribution(domain) for name, domain in space.domains(plan.space).items()}
+    assert [direction.name.lower() for direction in directions] == list(plan.directions)
+    assert [trial.number for trial in trials] == [trial.number for trial in result.trials]
+    for theirs, ours in zip(trials, result.trials, strict=True):
+        assert theirs.state == STATES[ours.state]
+        assert theirs.params == ours.params
+        assert theirs.distributions == {name: distributions[name] for name in ours.params}
+        assert theirs.value == value(ours)
+        epochs = {*(epoch for epoch in (1, 3, 9) if epoch <= ours.epochs), ours.epochs}
+        means = {epoch: math.fsum(TABLE[ours.number, :, epoch - 1]) / TABLE.shape[1] for epoch in epochs}
+        assert theirs.intermediate_values == means
+        assert ours.scores is not None
+        assert np.allclose(theirs.user_attrs["folds"], ours.scores[:, 0], atol=1e-6)

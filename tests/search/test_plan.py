@@ -1,0 +1,201 @@
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from foldtune import space
+from foldtune.errors import DataError, RequestError, SpecError
+from foldtune.search.plan import Plan, make_plan
+from foldtune.spec.load import read_spec, validate
+
+STUDY: dict[str, Any] = {
+    "name": "plan",
+    "data": {"use": "make_classification", "n_samples": 60, "n_features": 4, "random_state": 0},
+    "model": {"use": "MLP", "n_blocks": 1, "d_block": 8},
+    "training": {"epochs": 2},
+}
+
+
+def plan(**sections: Any) -> Plan:
+    return make_plan(read_spec({**STUDY, **sections}))
+
+
+def problems(**sections: Any) -> dict[str, str]:
+    """What is wrong, by path."""
+    with pytest.raises(RequestError) as caught:
+        plan(**sections)
+    return {".".join(map(str, problem.path)): problem.text() for problem in caught.value.problems}
+
+
+def table(folder: Path, rows: int = 30) -> Mapping[str, Any]:
+    lines = [f"{i},{'no' if i % 2 else 'yes'}" for i in range(rows)]
+    (folder / "t.csv").write_text("\n".join(["x,y", *lines]) + "\n")
+    return {"table": str(folder / "t.csv"), "target": "y"}
+
+
+def test_a_plan_is_the_same_every_time_and_complete() -> None:
+    first, second = plan(), plan()
+    assert first.tree == second.tree and validate(first.tree) == first.spec
+    assert first.split_fingerprint == second.split_fingerprint
+    assert first.data_fingerprint == second.data_fingerprint
+    assert first.metrics[0].label == "log_loss" and first.directions == ("minimize",)
+    assert len(first.folds) == 5 and len(first.locked) == 0
+    assert space.configure(first.space, space.defaults(first.space))["model"]["use"] == "MLP"
+
+
+def test_locked_rows_are_in_no_fold() -> None:
+    made = plan(data={**STUDY["data"], "test_fraction": 0.2})
+    assert len(made.locked) == 12 and made.dataset.n_rows == 48
+    assert np.unique(np.concatenate([fold.valid for fold in made.folds])).tolist() == list(range(48))
+
+
+def test_another_seed_splits_otherwise() -> None:
+    assert plan(search={"seed": 1}).split_fingerprint != plan().split_fingerprint
+
+
+def test_parameters_are_counted_over_all_corners() -> None:
+    checked = plan(model={"use": "MLP", "n_blocks": 1, "d_block": {"int": [2, 8]}, "norm": None}).checked
+    few, many = (4 * d + d + 2 * d + 2 for d in (2, 8))
+    assert (checked.fewest, checked.most) == (few, many) and few < checked.default < many
+
+
+def test_problems_of_all_kinds_come_at_once(tmp_path: Path) -> None:
+    found = problems(
+        data={"table": "gone.csv", "target": "y"},
+        validation={"use": "StratifiedKFold", "splits": 3},
+        objective="logloss",
+        metrics=["accuracy", {"use": "f1", "avg": "macro"}],
+        model={"choice": [{"use": "MLP", "d_blok": 8, "dropout": {"float": [1, 0]}}, {"use": "Nett"}]},
+        loss="CrossEntropy",
+        optimizer={"use": "SGD", "lr": -1},
+        scheduler={"choice": []},
+        regularization={"clipnorm": 1},
+        preprocessing={"numeric": ["StandardScalar"]},
+        training={"epochs": "many"},
+        search={"trails": 3, "sampler": "TPE", "pruner": "WilcoxonPruner"},
+    )
+    assert set(found) == {
+        "data.table",
+        "validation.splits",
+        "objective",
+        "metrics.1.avg",
+        "model.choice.0.d_blok",
+        "model.choice.0.dropout",
+        "model.choice.1",
+        "loss",
+        "optimizer",
+        "scheduler",
+        "regularization.clipnorm",
+        "preprocessing.numeric.0",
+        "training.epochs",
+        "search.trails",
+        "search.sampler",
+        "search.pruner",
+    }
+
+
+def test_a_problem_that_only_follows_from_another_is_not_reported(tmp_path: Path) -> None:
+    assert set(problems(scheduler={"use": "StepLR", "step_size": {"int": [9, 1]}})) == {"scheduler.step_size"}
+    found = problems(optimizer={"use": "SGD", "lr": {"float": [1, 0.1]}}, search={"enqueue": [{"optimizer.lr": 0.5}]})
+    assert set(found) == {"optimizer.lr"}
+
+
+def test_columns_are_not_looked_for_when_the_reader_was_misled(tmp_path: Path) -> None:
+    assert set(problems(data={**table(tmp_path), "target": "z", "seperator": ";"})) == {"data.seperator"}
+
+
+def test_the_kind_of_error_says_what_is_to_be_changed(tmp_path: Path) -> None:
+    with pytest.raises(DataError):
+        plan(data={**table(tmp_path), "target": "z"})
+    for wrong in ({"model": "Nett"}, {"search": {"trails": 1}}, {"objective": "logloss"}, {"scheduler": "StepLR"}):
+        with pytest.raises(SpecError):
+            plan(**wrong)
+
+
+def test_names_of_metrics_are_checked_although_the_task_is_not_known() -> None:
+    gone = {"table": "gone.csv", "target": "y"}
+    assert set(problems(data=gone, objective="r2")) == {"data.table"}
+    assert set(problems(data=gone, objective="roc_auc")) == {"data.table"}
+    assert set(problems(data=gone, objective="rocauc")) == {"data.table", "objective"}
+    assert set(problems(data={**gone, "task": "regression"}, objective="roc_auc")) == {"data.table", "objective"}
+
+
+def test_objectives_are_different() -> None:
+    assert "an objective can stand only once" in problems(objective=["log_loss", "log_loss"])["objective.1"]
+    assert plan(objective=["log_loss", "accuracy"], metrics=["log_loss"]).n_objectives == 2
+
+
+@pytest.mark.parametrize(
+    ("layers", "path", "text"),
+    [
+        ([{"use": "LSTM", "hiden_size": 4}, "Linear"], "model.layers.0.hiden_size", "Did you mean hidden_size"),
+        (
+            [{"use": "torch.nn:LSTM", "hiden_size": 4}, "Linear"],
+            "model.layers.0.hiden_size",
+            "Did you mean hidden_size",
+        ),
+        ([{"use": "LSTM", "hidden_size": 4}, "Linear"], "model", "its answer is a tuple, not a tensor"),
+        ([{"use": "Linear", "in_features": 9, "out_features": 2}], "model", "layer 0"),
+        ([{"use": "Linear", "out_features": 9}], "model", "leave its out_features out"),
+        (["Relu", "Linear"], "model.layers.0", "there is no layer `Relu`"),
+        ([{"use": "Linear", "out_features": {"choice": [2, "x"]}}, "Linear"], "model", "`Sequential` must accept"),
+    ],
+)
+def test_nets_are_built_before_any_training(layers: list[Any], path: str, text: str) -> None:
+    assert text in problems(model={"use": "Sequential", "layers": layers})[path]
+
+
+def test_every_reachable_branch_is_built() -> None:
+    found = problems(
+        model={
+            "choice": {
+                "good": {"use": "MLP", "d_block": 4},
+                "bad": {"use": "MLP", "dropout": {"choice": [0.1, 2]}},
+                "worse": {"use": "Sequential", "layers": [{"use": "Linear", "out_features": {"int": [2, 3]}}]},
+            }
+        },
+        optimizer={"choice": [{"use": "SGD", "lr": 0.1}, {"use": "Adam", "lr": {"float": [-1, 1]}}]},
+    )
+    assert set(found) == {"model.choice.bad", "model.choice.worse", "optimizer.choice.1"}
+
+
+@pytest.mark.parametrize(
+    ("sections", "path", "text"),
+    [
+        ({"loss": "MSELoss"}, "loss", "a classification target needs one of CrossEntropyLoss"),
+        (
+            {"loss": "BCEWithLogitsLoss", "data": {"use": "iris"}},
+            "loss",
+            "`BCEWithLogitsLoss` needs a target with two classes, however: 3 classes. Use CrossEntropyLoss.",
+        ),
+        (
+            {"scheduler": "ReduceLROnPlateau", "validation": {"use": "ShuffleSplit", "n_splits": 1}},
+            "scheduler",
+            "`ReduceLROnPlateau` reads the other folds' scores, and there is only one fold",
+        ),
+        (
+            {
+                "scheduler": {"use": "torch.optim.lr_scheduler:ReduceLROnPlateau"},
+                "validation": {"use": "ShuffleSplit", "n_splits": 1},
+            },
+            "scheduler",
+            "there is only one fold",
+        ),
+        ({"optimizer": {"use": "SGD", "lr": "1e-4"}}, "optimizer.lr", "must be a number, as its default 0.001 is"),
+        ({"optimizer": {"use": "SGD", "nesterov": True}}, "optimizer", "Nesterov momentum requires a momentum"),
+        ({"data": {"use": "irris"}}, "data.use", "there is no data set `irris`. Did you mean iris?"),
+        ({"data": {"use": "make_moons", "samples": 9}}, "data.samples", "Did you mean n_samples?"),
+        ({"validation": {"use": "GroupKFold"}}, "validation", "`GroupKFold` needs groups"),
+        ({"validation": {"use": "LeavePOut"}}, "validation", "`LeavePOut` needs the argument `p`"),
+        ({"data": {"use": "iris", "test": "gone.csv"}}, "data.test", "the locked test file must exist"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(sections: dict[str, Any], path: str, text: str) -> None:
+    assert text in problems(**sections)[path]
+
+
+def test_nets_are_checked_although_the_rows_cannot_be_split() -> None:
+    found = problems(validation={"use": "GroupKFold"}, model={"use": "MLP", "dropout": 2})
+    assert set(found) == {"validation", "model"}

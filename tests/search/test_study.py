@@ -1,0 +1,92 @@
+"""Opening a study: created, continued, or refused with the difference shown."""
+
+from contextlib import closing
+from dataclasses import replace
+
+import pytest
+
+from foldtune.errors import ResumeError
+from foldtune.search.plan import Plan, make_plan
+from foldtune.search.study import open_study
+from foldtune.spec.load import load_spec
+from foldtune.store.store import Store
+from foldtune.testing.search_laws import TablePool, make_table, make_table_plan, opened_study, search_table
+
+TABLE = make_table(0, trials=4, epochs=2)
+
+
+@pytest.fixture
+def plan() -> Plan:
+    return make_table_plan(TABLE, {"cohort": None})
+
+
+def test_trial_0_is_the_defaults_and_the_enqueued_come_next(sqlite_url: str) -> None:
+    with opened_study(sqlite_url, make_table_plan(TABLE, {"enqueue": [{"model.d_block": 5}]})) as study:
+        trials = [study.ask() for _ in range(3)]
+    assert [trial.origin for trial in trials] == ["default", "enqueued", "sampled"]
+    assert trials[0].params == {"model.d_block": 10, "optimizer.lr": 1e-3}  # the middle; SGD's own
+    assert trials[1].params == {"model.d_block": 5, "optimizer.lr": 1e-3}
+
+
+def test_the_first_five_trials_are_exempt(sqlite_url: str, plan: Plan) -> None:
+    with opened_study(sqlite_url, plan) as study:
+        assert [study.ask().exempt for _ in range(7)] == [True] * 5 + [False] * 2
+
+
+def test_as_many_trials_train_at_once_as_there_were_processes_when_the_study_was_created(
+    sqlite_url: str, plan: Plan
+) -> None:
+    for workers in (3, 1, 0):
+        with closing(Store(sqlite_url)) as store, closing(open_study(plan, store, workers=workers)) as study:
+            assert study.cohort == 3
+
+
+def test_the_file_may_name_the_cohort(sqlite_url: str) -> None:
+    plan = make_table_plan(TABLE, {"cohort": 4})
+    with closing(Store(sqlite_url)) as store, closing(open_study(plan, store, workers=2)) as study:
+        assert study.cohort == 4
+
+
+def test_a_study_with_another_definition_is_refused_with_every_difference(sqlite_url: str, plan: Plan) -> None:
+    search_table(sqlite_url, plan, TablePool(TABLE))
+    before = _stored(sqlite_url, plan)
+    other = _changed(plan, ["training.batch_size=32", "search.seed=1", "search.trials=9"])
+    with pytest.raises(ResumeError) as caught:
+        search_table(sqlite_url, other, TablePool(TABLE))
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "command line: training.batch_size: the stored study has 64, however: 32."
+    assert lines[1].startswith("search.seed: the stored study has (absent), however: 1.")
+    assert "Nothing was changed." in lines[-1] and "--fork NAME" in lines[-1]
+    assert _stored(sqlite_url, plan) == before
+
+
+def test_other_data_are_refused(sqlite_url: str, plan: Plan) -> None:
+    search_table(sqlite_url, plan, TablePool(TABLE))
+    with pytest.raises(ResumeError, match=r"data: the stored study was made on other data \(60 rows, sha256 \w{12}\)"):
+        search_table(sqlite_url, replace(plan, data_fingerprint="0" * 64), TablePool(TABLE))
+
+
+def test_other_folds_are_refused(sqlite_url: str, plan: Plan) -> None:
+    search_table(sqlite_url, plan, TablePool(TABLE))
+    with pytest.raises(ResumeError, match="validation: the stored study has other folds"):
+        search_table(sqlite_url, replace(plan, folds=plan.folds[::-1]), TablePool(TABLE))
+
+
+def test_the_budget_may_change_and_is_stored(sqlite_url: str, plan: Plan) -> None:
+    search_table(sqlite_url, plan, TablePool(TABLE))
+    search_table(
+        sqlite_url, _changed(plan, ["search.trials=2", "search.timeout=5m", "search.patience=3"]), TablePool(TABLE)
+    )
+    with closing(Store(sqlite_url)) as store:
+        stored = store.study(plan.spec.name).spec["search"]
+    assert (stored["trials"], stored["timeout"], stored["patience"], stored["cohort"]) == (2, "5m", 3, 1)
+
+
+def _changed(plan: Plan, overrides: list[str]) -> Plan:
+    return make_plan(load_spec(plan.file.tree, overrides=overrides))
+
+
+def _stored(url: str, plan: Plan) -> tuple[object, ...]:
+    with closing(Store(url)) as store:
+        record = store.study(plan.spec.name)
+        return record.spec, record.data_fingerprint, [trial.number for trial in store.trials(record.uuid)]
