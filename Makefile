@@ -12,10 +12,10 @@ demo: $(VENV)/installed
 	$(BIN)/foldtune run studies/digits.yaml --storage $(DEMO_STORAGE)
 
 test: $(VENV)/installed check
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto
 
 unit: $(VENV)/installed
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -n auto -m "not slow"
 
 check: $(VENV)/installed
 	$(BIN)/ruff format --check src tests

@@ -55,7 +55,7 @@ def test_a_study_with_another_definition_is_refused_with_every_difference(sqlite
         search_table(sqlite_url, other, TablePool(TABLE))
     lines = str(caught.value).splitlines()
     assert lines[0] == "command line: training.batch_size: the stored study has 64, however: 32."
-    assert lines[1].startswith("search.seed: the stored study has (absent), however: 1.")
+    assert lines[1].startswith("command line: search.seed: the stored study has (absent), however: 1.")
     assert "Nothing was changed." in lines[-1] and "--fork NAME" in lines[-1]
     assert _stored(sqlite_url, plan) == before
 
