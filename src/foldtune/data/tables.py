@@ -71,7 +71,7 @@ def find_files(pattern: str, folder: Path, path: Place) -> list[Path]:
     matches = sorted(Path(match) for match in glob.glob(str(exact), recursive=True))
     if files := [match for match in matches if match.is_file()]:
         return files
-    hint = f"Paths are relative to {folder}."
+    hint = f"Paths are relative to {folder}; `--data DIR` names another folder."
     if exact.is_dir():
         hint = f"It is a folder: write a pattern such as {pattern.rstrip('/')}/*.csv."
     raise DataError.of(path, "the file must exist", exact, hint)
