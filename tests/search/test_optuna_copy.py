@@ -33,6 +33,13 @@ def test_optuna_reads_the_same_trials(url: str) -> None:
     _check_faithful(url, plan, result)
 
 
+def test_the_dashboard_calls_objectives_by_their_names(sqlite_url: str) -> None:
+    plan = make_table_plan(TABLE)
+    search_table(sqlite_url, plan, TablePool(TABLE))
+    study = optuna.load_study(study_name=plan.spec.name, storage=sqlite_url)
+    assert study.metric_names == [plan.metrics[0].label]
+
+
 @pytest.mark.parametrize(
     "damage",
     [

@@ -4,13 +4,14 @@ Our rows are the truth. A trial enters Optuna's tables with its parameters in on
 is told once; whatever a crash left out is added when the study is opened again.
 """
 
+import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from optuna.distributions import BaseDistribution
-from optuna.exceptions import DuplicatedStudyError, StorageInternalError
+from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning, StorageInternalError
 from optuna.storages import RDBStorage
-from optuna.study import StudyDirection
+from optuna.study import StudyDirection, load_study
 from optuna.trial import FrozenTrial, create_trial
 
 from foldtune.errors import StoreError
@@ -29,7 +30,7 @@ class OptunaCopy:
     Args:
         store: our rows; Optuna's tables stand in the same database.
         name: the study's name.
-        directions: of each objective.
+        objectives: label and direction of each.
         distributions: every parameter's, by name.
         rungs: epochs whose reports are copied, beside a trial's last.
 
@@ -42,13 +43,13 @@ class OptunaCopy:
         store: Store,
         name: str,
         *,
-        directions: Sequence[Direction],
+        objectives: Mapping[str, Direction],
         distributions: Mapping[str, BaseDistribution],
         rungs: Collection[int],
     ) -> None:
         self.name, self.distributions = name, distributions
-        self.rungs = frozenset(rungs) if len(directions) == 1 else frozenset()  # Optuna has no reports of several
-        self.goals = [StudyDirection.MAXIMIZE if goal == "maximize" else StudyDirection.MINIMIZE for goal in directions]
+        self.objectives = objectives
+        self.rungs = frozenset(rungs) if len(objectives) == 1 else frozenset()  # Optuna has no reports of several
         with reported(store.engine.url):
             self.storage = RDBStorage(store.engine.url.render_as_string(hide_password=False))
         configure_sqlite(self.storage.engine)
@@ -78,10 +79,7 @@ class OptunaCopy:
             StoreError: another program added trials to it.
         """
         with self._reported():
-            try:
-                self.study_id = self.storage.create_new_study(self.goals, self.name)
-            except DuplicatedStudyError:
-                self.study_id = self.storage.get_study_id_from_name(self.name)
+            self.study_id = self._find_or_create()
             known = {trial.number: trial for trial in self.storage.get_all_trials(self.study_id)}
         self._check_ours(trials, known)
         self.ids = {number: trial._trial_id for number, trial in known.items()}
@@ -123,6 +121,17 @@ class OptunaCopy:
         """Give the connections back."""
         self.storage.remove_session()
         self.storage.engine.dispose()
+
+    def _find_or_create(self) -> int:
+        goals = {"minimize": StudyDirection.MINIMIZE, "maximize": StudyDirection.MAXIMIZE}
+        try:
+            study_id = self.storage.create_new_study([goals[goal] for goal in self.objectives.values()], self.name)
+        except DuplicatedStudyError:
+            return self.storage.get_study_id_from_name(self.name)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            load_study(study_name=self.name, storage=self.storage).set_metric_names(list(self.objectives))
+        return study_id
 
     @contextmanager
     def _reported(self) -> Iterator[None]:

@@ -124,7 +124,8 @@ def open_study(plan: Plan, store: Store, *, workers: int) -> OpenStudy:
         pruner=search.pruner.node if search.pruner else None,
     )
     steps = rungs(most_epochs(plan.space))
-    copy = OptunaCopy(store, name, directions=plan.directions, distributions=mirror.distributions, rungs=steps)
+    objectives = dict(zip(record.objectives, plan.directions, strict=True))
+    copy = OptunaCopy(store, name, objectives=objectives, distributions=mirror.distributions, rungs=steps)
     study = OpenStudy(plan, record, store, mirror, copy, {})
     with ExitStack() as undo:
         undo.callback(copy.close)
