@@ -27,9 +27,15 @@ class StudyResult:
         ending: why the search ended, when it was run just now: budget, patience, timeout, exhausted, interrupted.
 
     Example:
-        >>> result = load_study("digits", storage="sqlite:///foldtune.db")  # doctest: +SKIP
-        >>> result.best.params  # doctest: +SKIP
-        {'optimizer.lr': 0.0021, 'model.d_block': 112}
+        >>> from tempfile import TemporaryDirectory
+        >>> from foldtune import run_study
+        >>> tree = {"name": "doc", "data": {"use": "iris"}, "model": "MLP", "training": {"epochs": 1}}
+        >>> with TemporaryDirectory() as folder:
+        ...     storage = f"sqlite:///{folder}/foldtune.db"
+        ...     _ = run_study(tree, storage=storage, workers=0, overrides=["search.trials=2"])
+        ...     result = load_study("doc", storage=storage)
+        >>> result.finished, sorted(result.best.params)
+        (2, ['optimizer.lr', 'optimizer.weight_decay'])
     """
 
     record: StudyRecord
