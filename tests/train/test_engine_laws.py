@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from foldtune.testing import engine_laws as laws
 from foldtune.testing.engine_laws import MakeEngine, make_config, make_setup
 from foldtune.train.lockstep import LockstepEngine
+from foldtune.train.packed import PackedEngine
 from foldtune.values import Config, FailureKind, Task
 
 from .configs import CONFIGS, FIXED, PLATEAU
 
-ENGINES: dict[str, MakeEngine] = {"lockstep": LockstepEngine}
+ENGINES: dict[str, MakeEngine] = {"lockstep": LockstepEngine, "packed": PackedEngine}
 
 
 @pytest.fixture(params=list(ENGINES))

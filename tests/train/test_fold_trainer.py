@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from foldtune.testing.engine_laws import make_config, make_job, make_setup
+from foldtune.train.batches import epoch_order
 from foldtune.train.fold_trainer import FoldTrainer
 from foldtune.train.lockstep import LockstepEngine
 from foldtune.values import Config, Fold
@@ -27,7 +28,8 @@ def trainers(*sizes: int, **changes: Any) -> list[FoldTrainer]:
 
 
 def orders(trainer: FoldTrainer, epochs: int = 30) -> Iterator[list[int]]:
-    return (trainer._order(epoch).tolist() for epoch in range(1, epochs + 1))
+    made = (epoch_order(trainer.train_rows, trainer.rows_per_epoch, trainer.key, epoch + 1) for epoch in range(epochs))
+    return (order.tolist() for order in made)
 
 
 def test_folds_that_differ_by_one_row_use_the_smaller_number() -> None:

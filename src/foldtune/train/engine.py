@@ -18,6 +18,7 @@ class TrainingSetup:
         directions: direction of each objective.
         seed: the study's seed.
         device: where models live, as torch names it.
+        dtype: of weights and activations, as torch names it.
     """
 
     dataset: Dataset
@@ -25,6 +26,7 @@ class TrainingSetup:
     directions: tuple[Direction, ...]
     seed: int
     device: str = "cpu"
+    dtype: str = "float32"
 
 
 class Run(Protocol):

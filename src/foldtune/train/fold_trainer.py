@@ -1,20 +1,18 @@
 """One model of one fold: trained an epoch at a time, then asked for its answers on the validation rows."""
 
 import copy
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from foldtune import seeds
 from foldtune.data.preprocess import FoldData
 from foldtune.models.builder import build_model
 from foldtune.spec.schema import ConfigSpec
+from foldtune.train.batches import batch_bounds, epoch_order, has_batch_norm
 from foldtune.train.losses import Head, build_loss
 from foldtune.train.optim import PER_BATCH, build_optimizer, build_scheduler
 from foldtune.train.regularize import regularize_
@@ -36,6 +34,7 @@ class FoldTrainer:
         rows_per_epoch: training rows used in an epoch; fewer than there are leaves out others each epoch.
         direction: the objective's.
         device: where the model lives.
+        dtype: of its weights.
     """
 
     def __init__(
@@ -49,20 +48,23 @@ class FoldTrainer:
         rows_per_epoch: int,
         direction: Direction,
         device: str,
+        dtype: torch.dtype,
     ) -> None:
-        self.config, self.head, self.key, self.device = config, head, key, device
+        self.config, self.head, self.key = config, head, key
+        self.device, self.dtype = device, dtype
         self.train_rows = torch.tensor(fold.train)
         self.valid_rows = torch.tensor(fold.valid, device=device)
         self.rows_per_epoch = rows_per_epoch
-        self.inputs = _tensors(data, device)
-        self.target = _target(data, head).to(device)
+        self.inputs = inputs_of(data, device, dtype)
+        self.target = target_of(data, head, device, dtype)
         shape = DataShape(tuple(data.numeric.shape[1:]), data.cardinalities, head.outputs)
         with seeds.torch_seeded(*key, "init", device=device):
-            self.model = build_model(config.model.node, shape).to(device)
-            self.loss = build_loss(config.loss.node).to(device)
+            self.model = build_model(config.model.node, shape).to(device, dtype)
+            self.loss = build_loss(config.loss.node).to(device, dtype)
         every = (*self.model.parameters(), *self.loss.parameters())  # a loss of the user's own may learn, too
         self.parameters = [parameter for parameter in every if parameter.requires_grad]
-        self.batches = self._batch_bounds()
+        size = config.training.batch_size
+        self.batches = batch_bounds(rows_per_epoch, size, batch_norm=has_batch_norm(self.model))
         self.optimizer = build_optimizer(config.optimizer.node, self.parameters, device)
         scheduler = config.scheduler.node if config.scheduler else None
         epochs = config.training.epochs
@@ -74,8 +76,8 @@ class FoldTrainer:
     def train_epoch(self, epoch: int) -> float:
         """Train one epoch, from 1; the mean loss over its rows, penalties included."""
         self.model.train()
-        order = self._order(epoch)  # (rows_per_epoch,)
-        total = torch.zeros((), device=self.device)
+        order = epoch_order(self.train_rows, self.rows_per_epoch, self.key, epoch).to(self.device)
+        total = torch.zeros((), device=self.device, dtype=self.dtype)
         with seeds.torch_seeded(*self.key, "dropout", epoch, device=self.device):
             for start, stop in self.batches:
                 total += self._step(order[start:stop]) * (stop - start)
@@ -90,13 +92,6 @@ class FoldTrainer:
         chunks = torch.split(self.valid_rows, ROWS_AT_ONCE)
         with seeds.torch_seeded(*self.key, "answers", epoch, device=self.device):
             return torch.cat([self.model(*(tensor[rows] for tensor in self.inputs)) for rows in chunks])
-
-    def end_epoch(self, others_mean: float) -> None:
-        """Step a per-epoch schedule; ReduceLROnPlateau reads the mean of the other folds."""
-        if isinstance(self.scheduler, ReduceLROnPlateau):
-            self.scheduler.step(others_mean)
-        elif self.scheduler is not None and not self.per_batch:
-            self.scheduler.step()
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, optimizer and schedule; random numbers need no state, they follow from the key and the epoch."""
@@ -127,28 +122,16 @@ class FoldTrainer:
         loss = self.optimizer.step(closure)  # type: ignore[arg-type]
         return torch.as_tensor(loss, device=self.device)
 
-    def _order(self, epoch: int) -> Tensor:  # (rows_per_epoch,) int64
-        shuffled = torch.randperm(len(self.train_rows), generator=seeds.generator(*self.key, "shuffle", epoch))
-        return self.train_rows[shuffled[: self.rows_per_epoch]].to(self.device)
 
-    def _batch_bounds(self) -> list[tuple[int, int]]:
-        """Batches of an epoch; the last partial one is kept, except a single row in front of a batch norm."""
-        size = self.config.training.batch_size
-        count = math.ceil(self.rows_per_epoch / size)
-        bounds = [(index * size, min((index + 1) * size, self.rows_per_epoch)) for index in range(count)]
-        single = bounds[-1][1] - bounds[-1][0] == 1
-        batch_norm = any(isinstance(module, _BatchNorm) for module in self.model.modules())
-        return bounds[:-1] if single and batch_norm and len(bounds) > 1 else bounds
-
-
-def _tensors(data: FoldData, device: str) -> tuple[Tensor, ...]:
-    numeric = torch.from_numpy(data.numeric).to(device)
+def inputs_of(data: FoldData, device: str, dtype: torch.dtype) -> tuple[Tensor, ...]:
+    """What a net reads: numbers (N, *features), and codes (N, Q) where there are any."""
+    numeric = torch.from_numpy(data.numeric).to(device, dtype)
     return (numeric, torch.from_numpy(data.codes).to(device)) if data.cardinalities else (numeric,)
 
 
-def _target(data: FoldData, head: Head) -> Tensor:
+def target_of(data: FoldData, head: Head, device: str, dtype: torch.dtype) -> Tensor:
     """Codes (N,) for losses of classes, else floats (N, outputs)."""
     if head.codes:
-        return torch.from_numpy(data.target)
+        return torch.from_numpy(data.target).to(device)
     target = data.target if data.target.ndim == 2 else data.target[:, None]
-    return torch.from_numpy(target.astype(np.float32))
+    return torch.from_numpy(target.astype(np.float32)).to(device, dtype)

@@ -1,7 +1,6 @@
 """The reference engine: one job at a time, its K folds advancing epoch by epoch together."""
 
 import time
-import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,16 +9,17 @@ import torch
 
 from foldtune.data.preprocess import FoldData, fit_folds
 from foldtune.data.splitters import folds_fingerprint
-from foldtune.errors import DataError, DivergedError
 from foldtune.metrics import Metric, build_metric
 from foldtune.spec.fingerprint import digest
 from foldtune.spec.schema import ConfigSpec
+from foldtune.train.batches import rows_per_epoch
+from foldtune.train.curves import Curves, failed, job_of, job_state
 from foldtune.train.engine import TrainingSetup
 from foldtune.train.fold_trainer import FoldTrainer
 from foldtune.train.losses import Head, make_head
+from foldtune.train.optim import end_epoch_
 from foldtune.train.scoring import Scorer
-from foldtune.train.stopping import choose_epochs, eligible_epochs, fold_mean, stops_early
-from foldtune.values import EpochReport, Failure, FailureKind, Floats, Fold, Job, TrialResult
+from foldtune.values import EpochReport, Fold, Job, TrialResult
 
 
 class LockstepEngine:
@@ -45,7 +45,7 @@ class LockstepEngine:
         return run
 
     def restore(self, state: Mapping[str, Any]) -> "LockstepRun":
-        run = self.start([_job(saved) for saved in state["waiting"]])
+        run = self.start([job_of(saved) for saved in state["waiting"]])
         for saved in state["live"]:
             run.live[saved["trial"]] = _LiveJob.restore(self, saved)
         return run
@@ -74,130 +74,71 @@ class LockstepRun:
         return [self._step(trial) for trial in sorted({*self.waiting, *self.live})]
 
     def drop(self, trial: int) -> TrialResult:
-        return self.live.pop(trial).last()
+        return self.live.pop(trial).curves.last()
 
     def finish(self, trial: int) -> TrialResult:
-        return self.live.pop(trial).chosen()
+        return self.live.pop(trial).curves.chosen()
 
     def state_dict(self) -> dict[str, Any]:
-        waiting = [_job_state(job) for job in self.waiting.values()]
+        waiting = [job_state(job) for job in self.waiting.values()]
         return {"waiting": waiting, "live": [job.state_dict() for job in self.live.values()]}
 
     def _step(self, trial: int) -> EpochReport:
         """One epoch of one job; a job that fails is dropped and says why."""
         job = self.waiting.pop(trial) if trial in self.waiting else self.live[trial].job
-        epoch = self.live[trial].epoch + 1 if trial in self.live else 1
+        epoch = self.live[trial].curves.epoch + 1 if trial in self.live else 1
         try:
             if trial not in self.live:
                 self.live[trial] = _LiveJob(self.engine, job)
             return self.live[trial].step()
         except Exception as error:  # a trial's failure is recorded, whatever its kind; the study goes on
             self.live.pop(trial, None)
-            return _failed(job, epoch, len(self.engine.metrics), error)
+            return failed(job, epoch, len(self.engine.metrics), error)
 
 
 class _LiveJob:
     """One job in training: K fold trainers and their curves."""
 
     def __init__(self, engine: LockstepEngine, job: Job) -> None:
-        self.engine, self.job = engine, job
-        self.config = ConfigSpec.model_validate(job.config)
-        dataset, seed = engine.setup.dataset, engine.setup.seed
-        head: Head = make_head(self.config.loss.node, dataset.task, dataset.n_outputs)
-        data = engine.folds_data(self.config, job.folds)
-        rows = _rows_per_epoch([len(fold.train) for fold in job.folds])
+        config = ConfigSpec.model_validate(job.config)
+        setup = engine.setup
+        self.job, self.curves = job, Curves(job, config, setup.directions)
+        head: Head = make_head(config.loss.node, setup.dataset.task, setup.dataset.n_outputs)
+        data = engine.folds_data(config, job.folds)
+        rows = rows_per_epoch([len(fold.train) for fold in job.folds])
         self.trainers = [
             FoldTrainer(
-                self.config,
+                config,
                 data[index],
                 fold,
                 head=head,
-                key=(seed, job.trial, job.repeat, index),
+                key=(setup.seed, job.trial, job.repeat, index),
                 rows_per_epoch=rows[index],
-                direction=engine.setup.directions[0],
-                device=engine.setup.device,
+                direction=setup.directions[0],
+                device=setup.device,
+                dtype=getattr(torch, setup.dtype),
             )
             for index, fold in enumerate(job.folds)
         ]
-        self.scorer = Scorer(dataset, data, job.folds, head=head, metrics=engine.metrics, device=engine.setup.device)
-        self.scores: list[Floats] = []  # per epoch, (K, n_metrics)
-
-    @property
-    def epoch(self) -> int:
-        return len(self.scores)
-
-    @property
-    def means(self) -> list[float]:
-        return [fold_mean(scores[:, 0]) for scores in self.scores]
+        self.scorer = Scorer(setup.dataset, data, job.folds, head=head, metrics=engine.metrics, device=setup.device)
 
     def step(self) -> EpochReport:
         """Train every fold one epoch, score all of them at once, then step the schedules."""
-        began, epoch, setup = time.perf_counter(), self.epoch + 1, self.engine.setup
+        began, epoch = time.perf_counter(), self.curves.epoch + 1
         losses = np.array([trainer.train_epoch(epoch) for trainer in self.trainers])
         scores = self.scorer.score([trainer.answers(epoch) for trainer in self.trainers])
-        self._check_finite(losses, scores, epoch)
-        self.scores.append(scores)
-        for index, trainer in enumerate(self.trainers):
-            trainer.end_epoch(fold_mean(np.delete(scores[:, 0], index)) if len(scores) > 1 else float(scores[0, 0]))
-        rule = self.config.regularization.early_stopping
-        done = epoch >= self.config.training.epochs or stops_early(self.means, setup.directions[0], rule)
-        return EpochReport(self.job.trial, epoch, losses, scores, time.perf_counter() - began, done)
-
-    def last(self) -> TrialResult:
-        chosen = np.full(len(self.trainers), self.epoch, dtype=np.int64)
-        return TrialResult(self.job.trial, self.epoch, chosen, self.scores[-1])
-
-    def chosen(self) -> TrialResult:
-        curves = np.stack(self.scores)  # (E, K, n_metrics)
-        eligible = eligible_epochs(self.config.training.epochs, self.epoch)
-        chosen = choose_epochs(curves[:, :, 0], self.engine.setup.directions[0], eligible)
-        return TrialResult(self.job.trial, self.epoch, chosen, curves[chosen - 1, np.arange(len(chosen))])
+        report = self.curves.add(losses, scores, time.perf_counter() - began)
+        for trainer, others_mean in zip(self.trainers, self.curves.others(), strict=True):
+            end_epoch_(trainer.scheduler, others_mean)
+        return report
 
     def state_dict(self) -> dict[str, Any]:
-        scores = [torch.from_numpy(scores) for scores in self.scores]
-        trainers = [trainer.state_dict() for trainer in self.trainers]
-        return {**_job_state(self.job), "scores": scores, "trainers": trainers}
+        return {**self.curves.state_dict(), "trainers": [trainer.state_dict() for trainer in self.trainers]}
 
     @classmethod
     def restore(cls, engine: LockstepEngine, state: Mapping[str, Any]) -> "_LiveJob":
-        live = cls(engine, _job(state))
-        live.scores = [scores.numpy() for scores in state["scores"]]
+        live = cls(engine, job_of(state))
+        live.curves.load_scores(state)
         for trainer, saved in zip(live.trainers, state["trainers"], strict=True):
             trainer.load_state_dict(saved)
         return live
-
-    def _check_finite(self, losses: Floats, scores: Floats, epoch: int) -> None:
-        objectives = scores[:, : len(self.engine.setup.directions)]
-        for fold in range(len(losses)):
-            if not np.isfinite(losses[fold]) or not np.isfinite(objectives[fold]).all():
-                found = f"loss {losses[fold]:g}, objective {objectives[fold].tolist()}"
-                raise DivergedError(f"fold {fold} is not finite after epoch {epoch}: {found}")
-
-
-def _rows_per_epoch(sizes: Sequence[int]) -> list[int]:
-    """Folds whose sizes differ by one row are trimmed to the smaller, so that all have the same batches."""
-    return [min(sizes)] * len(sizes) if max(sizes) - min(sizes) == 1 else list(sizes)
-
-
-def _job_state(job: Job) -> dict[str, Any]:
-    folds = [{"train": torch.tensor(fold.train), "valid": torch.tensor(fold.valid)} for fold in job.folds]
-    return {"trial": job.trial, "repeat": job.repeat, "config": dict(job.config), "folds": folds}
-
-
-def _job(state: Mapping[str, Any]) -> Job:
-    folds = tuple(Fold(fold["train"].numpy(), fold["valid"].numpy()) for fold in state["folds"])
-    return Job(state["trial"], state["config"], folds, state["repeat"])
-
-
-def _failed(job: Job, epoch: int, n_metrics: int, error: Exception) -> EpochReport:
-    failure = Failure(_kind(error), f"{type(error).__name__}: {error}", traceback.format_exc())
-    nothing = np.full((len(job.folds), n_metrics + 1), np.nan)
-    return EpochReport(job.trial, epoch, nothing[:, 0], nothing[:, 1:], 0.0, failure=failure)
-
-
-def _kind(error: Exception) -> FailureKind:
-    if isinstance(error, DivergedError):
-        return "diverged"
-    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error):
-        return "out of memory"
-    return "data" if isinstance(error, DataError) else "user code"

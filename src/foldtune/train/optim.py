@@ -5,7 +5,7 @@ from typing import Any
 
 from torch.nn import Parameter
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR
+from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 from foldtune import refs
 from foldtune.values import Direction
@@ -49,3 +49,11 @@ def build_scheduler(
     fill |= {"total_steps": steps} if "steps_per_epoch" not in node else {}
     built: LRScheduler = refs.build(node, refs.SCHEDULER, ("scheduler",), fill)
     return built
+
+
+def end_epoch_(scheduler: LRScheduler | None, others_mean: float) -> None:
+    """Step a per-epoch schedule; ReduceLROnPlateau reads the mean of the other folds."""
+    if isinstance(scheduler, ReduceLROnPlateau):
+        scheduler.step(others_mean)
+    elif scheduler is not None and not isinstance(scheduler, PER_BATCH):
+        scheduler.step()

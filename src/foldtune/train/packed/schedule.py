@@ -1,0 +1,99 @@
+"""Hyperparameters of one job's models step by step, driven by torch's own schedules."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from foldtune.spec.schema import ConfigSpec
+from foldtune.train.optim import PER_BATCH, build_optimizer, build_scheduler, end_epoch_
+from foldtune.train.packed.errors import NotPackable
+from foldtune.train.packed.rules import RULES, has_rule, hyperparameters
+from foldtune.values import Direction, Floats
+
+
+class JobSchedule:
+    """An optimizer and its schedule that train nothing: they only say which hyperparameters hold when.
+
+    Folds share one, unless the schedule reads scores.
+
+    Args:
+        config: the job's configuration.
+        folds: number of folds K.
+        steps: batches of an epoch S.
+        direction: the objective's.
+
+    Raises:
+        NotPackable: the optimizer has no stacked rule.
+    """
+
+    def __init__(self, config: ConfigSpec, *, folds: int, steps: int, direction: Direction) -> None:
+        self.folds, self.steps = folds, steps
+        self.taken = 0  # steps of each model so far
+        node, epochs = config.scheduler.node if config.scheduler else None, config.training.epochs
+        first = _optimizer(config)
+        if not has_rule(first):
+            raise NotPackable(f"`{type(first).__name__}` has no stacked update rule with these settings")
+        scheduler = build_scheduler(node, first, epochs=epochs, steps=epochs * steps, direction=direction)
+        self.optimizers, self.schedulers = [first], [scheduler]
+        if isinstance(scheduler, ReduceLROnPlateau):
+            for _ in range(folds - 1):
+                self.optimizers.append(other := _optimizer(config))
+                self.schedulers.append(build_scheduler(node, other, epochs=epochs, steps=1, direction=direction))
+        for optimizer in self.optimizers:
+            optimizer.step()  # nothing to train; a schedule warns if it comes first
+
+    @property
+    def kind(self) -> type[Optimizer]:
+        """The optimizer's class."""
+        return type(self.optimizers[0])
+
+    def epoch(self) -> dict[str, Floats]:  # {name: (S, K)}
+        """What the update rule multiplies with in the next epoch's steps; steps a per-batch schedule through it."""
+        per_batch = isinstance(self.schedulers[0], PER_BATCH)
+        values = [self._now() for _ in range(1)] if not per_batch else [self._advance() for _ in range(self.steps)]
+        hyper = {name: np.array([[fold[name] for fold in step] for step in values]) for name in values[0][0]}
+        hyper["t"] = self.taken + np.arange(1.0, self.steps + 1)[:, None]  # (S, 1)
+        self.taken += self.steps
+        factors = RULES[self.kind].factors(hyper)
+        return {name: np.broadcast_to(value, (self.steps, self.folds)) for name, value in factors.items()}
+
+    def end_epoch(self, others: Sequence[float]) -> None:
+        """Step a per-epoch schedule; `others` holds each fold's mean of the other folds' scores."""
+        for scheduler, mean in zip(self.schedulers, others, strict=False):
+            end_epoch_(scheduler, mean)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        schedulers = [scheduler.state_dict() if scheduler else None for scheduler in self.schedulers]
+        optimizers = [optimizer.state_dict() for optimizer in self.optimizers]
+        return copy.deepcopy({"taken": self.taken, "optimizers": optimizers, "schedulers": schedulers})
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state_dict`."""
+        own = copy.deepcopy(dict(state))
+        self.taken = own["taken"]
+        for optimizer, saved in zip(self.optimizers, own["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        for scheduler, saved in zip(self.schedulers, own["schedulers"], strict=True):
+            if scheduler is not None:
+                scheduler.load_state_dict(saved)
+
+    def _now(self) -> list[dict[str, float]]:
+        return [hyperparameters(optimizer) for optimizer in self.optimizers]
+
+    def _advance(self) -> list[dict[str, float]]:
+        now = self._now()
+        for scheduler in self.schedulers:
+            assert scheduler is not None
+            scheduler.step()
+        return now
+
+
+def _optimizer(config: ConfigSpec) -> Optimizer:
+    return build_optimizer(config.optimizer.node, [nn.Parameter(torch.zeros(1))], "cpu")

@@ -1,0 +1,132 @@
+"""Which configurations the packed engine takes, and why not the others."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from foldtune.spec.schema import ConfigSpec
+from foldtune.testing.engine_laws import make_config
+from foldtune.train.packed import is_packable
+from foldtune.train.packed.layers import EXACT, ROUNDED
+from foldtune.values import DataShape, Task
+
+
+class Base(nn.Module):
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__()
+        self.layer, self.spare = nn.Linear(in_features, 5), nn.Linear(5, 5)
+        self.head = nn.Linear(5, out_features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.hidden(x))  # type: ignore[no-any-return]
+
+    def hidden(self, x: Tensor) -> Tensor:
+        return torch.relu(self.layer(x))
+
+
+class Twice(Base):
+    def hidden(self, x: Tensor) -> Tensor:
+        return self.spare(torch.relu(self.spare(self.layer(x))))  # type: ignore[no-any-return]
+
+
+class Unused(Base):
+    pass
+
+
+class Branching(Twice):
+    def hidden(self, x: Tensor) -> Tensor:
+        return super().hidden(x) if x.sum() > 0 else super().hidden(-x)
+
+
+class Centred(Twice):
+    def hidden(self, x: Tensor) -> Tensor:
+        return super().hidden(x - x.mean(0))
+
+
+class OtherInEval(Twice):
+    def hidden(self, x: Tensor) -> Tensor:
+        return super().hidden(x) * (1.0 if self.training else 0.5)
+
+
+class Frozen(Twice):
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__(in_features, out_features)
+        self.layer.bias.requires_grad_(False)
+
+
+class Tied(Twice):
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__(in_features, out_features)
+        self.other = nn.Linear(5, 5)
+        self.other.weight = self.spare.weight
+
+    def hidden(self, x: Tensor) -> Tensor:
+        return self.other(super().hidden(x))  # type: ignore[no-any-return]
+
+
+class Remembering(Twice):
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__(in_features, out_features)
+        self.register_buffer("memory", torch.zeros(5))
+        self.memory: Tensor
+
+    def hidden(self, x: Tensor) -> Tensor:
+        hidden = super().hidden(x)
+        self.memory = self.memory * 0.9 + 1.0
+        return hidden + self.memory
+
+
+def reason(*, task: Task = "classification", outputs: int = 3, **changes: Any) -> str | None:
+    config = ConfigSpec.model_validate(make_config(task, **changes))
+    return is_packable(config, DataShape((4,), (), outputs), task)
+
+
+def own(net: type[nn.Module]) -> str | None:
+    return reason(model={"use": f"{__name__}:{net.__name__}"})
+
+
+@pytest.mark.parametrize("layer", [*EXACT, *ROUNDED], ids=lambda layer: layer.__name__)
+def test_every_activation_is_taken(layer: type[nn.Module]) -> None:
+    node = {"use": "Threshold", "threshold": 0.1, "value": 0.0} if layer is nn.Threshold else layer.__name__
+    layers = [{"use": "Linear", "out_features": 5}, node, "Linear"]
+    assert reason(model={"use": "Sequential", "layers": layers}) is None
+
+
+def test_nets_of_ones_own_are_taken() -> None:
+    assert own(Twice) is None
+    assert own(OtherInEval) is None, "training and evaluation are lowered each by itself"
+
+
+@pytest.mark.parametrize(
+    ("net", "match"),
+    [
+        (Unused, "spare.weight is off by"),
+        (Branching, "cannot be traced: TraceError"),
+        (Centred, "`mean` has no stacked kernel"),
+        (Frozen, "parameter `layer.bias` is not trained"),
+        (Tied, "other.weight"),
+        (Remembering, "the loss is off by"),
+    ],
+)
+def test_nets_that_are_refused(net: type[nn.Module], match: str) -> None:
+    found = own(net)
+    assert found is not None and match in found, found
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"optimizer": {"use": "LBFGS"}}, "`LBFGS` has no stacked update rule"),
+        ({"optimizer": {"use": "Adam", "amsgrad": True}}, "`Adam` has no stacked update rule with these settings"),
+        ({"loss": {"use": "MultiMarginLoss"}}, "`MultiMarginLoss` has no stacked form"),
+        ({"loss": {"use": "CrossEntropyLoss", "reduction": "sum"}}, "must have the reduction `mean`"),
+        ({"loss": {"use": "CrossEntropyLoss", "ignore_index": 1}}, "`ignore_index` is a class"),
+        ({"model": {"use": "MLP", "norm": {"use": "BatchNorm1d", "momentum": None}}}, "counts its batches"),
+        ({"model": {"use": "MLP", "activation": "RReLU"}}, "`RReLU` (at `blocks.1`) has no stacked kernel"),
+    ],
+)
+def test_settings_that_are_refused(changes: dict[str, Any], match: str) -> None:
+    found = reason(**changes)
+    assert found is not None and match in found, found
