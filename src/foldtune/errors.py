@@ -6,8 +6,9 @@ FoldtuneError
 │   ├── DataError         the data do not fit the study file
 │   ├── StoreError        the database cannot be used
 │   └── ResumeError       the stored study and the request differ
-└── TrainingError         one trial failed; the study goes on
-    └── DivergedError     a loss or a score is not finite
+├── TrainingError         one trial failed; the study goes on
+│   └── DivergedError     a loss or a score is not finite
+└── NotPackable           a job is left to the lockstep engine; the message says why
 
 A `RequestError` carries *all* problems found, each with its path in the study file; the line is looked up when the
 message is printed, in the `Source` that a `located` block attached.
@@ -128,6 +129,10 @@ class TrainingError(FoldtuneError):
 
 class DivergedError(TrainingError):
     """A loss or a score is NaN or infinite."""
+
+
+class NotPackable(FoldtuneError):
+    """The packed engine cannot train this exactly as PyTorch would; the message says why."""
 
 
 @contextmanager

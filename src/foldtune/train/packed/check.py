@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from torch.optim import SGD
 
 from foldtune import seeds
+from foldtune.errors import NotPackable
 from foldtune.models.builder import build_model
 from foldtune.spec.schema import ConfigSpec
 from foldtune.train.losses import Head, build_loss, make_head
-from foldtune.train.packed.errors import NotPackable
 from foldtune.train.packed.frame import Frame
 from foldtune.train.packed.losses import smoothing_of
 from foldtune.train.packed.masks import Masks

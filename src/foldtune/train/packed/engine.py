@@ -5,12 +5,12 @@ from typing import Any
 
 import torch
 
+from foldtune.errors import NotPackable
 from foldtune.spec.schema import ConfigSpec
 from foldtune.train.curves import failed, job_of, job_state
 from foldtune.train.engine import TrainingSetup
 from foldtune.train.lockstep import LockstepEngine
 from foldtune.train.packed.check import difference
-from foldtune.train.packed.errors import NotPackable
 from foldtune.train.packed.member import Member
 from foldtune.train.packed.pack import Pack
 from foldtune.values import EpochReport, Job, TrialResult

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from foldtune.train.packed.errors import NotPackable
+from foldtune.errors import NotPackable
 from foldtune.train.packed.frame import Frame, Kernel
 from foldtune.train.packed.memory import aligned, columns_first, slabs, whole_vectors
 

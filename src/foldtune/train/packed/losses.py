@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from foldtune.train.packed.errors import NotPackable
+from foldtune.errors import NotPackable
 from foldtune.train.packed.memory import LANES, columns_first
 
 StackedLoss = Callable[[Tensor, Tensor, Tensor | None], Tensor]

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from foldtune import seeds
 from foldtune.data.preprocess import FoldData
+from foldtune.errors import NotPackable
 from foldtune.metrics import Metric
 from foldtune.models.builder import build_model
 from foldtune.spec.schema import ConfigSpec
@@ -16,7 +17,6 @@ from foldtune.train.batches import batch_bounds, epoch_order, has_batch_norm, ro
 from foldtune.train.curves import Curves
 from foldtune.train.engine import TrainingSetup
 from foldtune.train.losses import build_loss, make_head
-from foldtune.train.packed.errors import NotPackable
 from foldtune.train.packed.losses import smoothing_of
 from foldtune.train.packed.program import dropout_rates
 from foldtune.train.packed.recipe import Recipe, recipe_of

@@ -12,7 +12,7 @@ import torch.fx
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from foldtune.train.packed.errors import NotPackable
+from foldtune.errors import NotPackable
 from foldtune.train.packed.frame import Frame
 from foldtune.train.packed.layers import kernel_of, linear_of
 from foldtune.train.packed.memory import whole_vectors

@@ -10,9 +10,9 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from foldtune.errors import NotPackable
 from foldtune.spec.schema import ConfigSpec
 from foldtune.train.optim import PER_BATCH, build_optimizer, build_scheduler, end_epoch_
-from foldtune.train.packed.errors import NotPackable
 from foldtune.train.packed.rules import RULES, has_rule, hyperparameters
 from foldtune.values import Direction, Floats
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from foldtune.train.packed.errors import NotPackable
+from foldtune.errors import NotPackable
 
 SLAB = 64
 """A slab is a multiple of so many numbers: vector kernels then treat every model alike, whoever shares the pack."""
