@@ -1,3 +1,4 @@
+from dataclasses import replace
 from io import StringIO
 
 from rich.console import Console, RenderableType
@@ -61,3 +62,9 @@ def test_next_steps_name_a_storage_that_is_not_the_default() -> None:
     out = render(next_steps(study(trial(0)), "sqlite:///other.db", "sqlite:///foldtune.db"))
     assert "foldtune trial demo 0 --storage sqlite:///other.db" in out
     assert "--storage" not in render(next_steps(study(trial(0)), "sqlite:///foldtune.db", "sqlite:///foldtune.db"))
+
+
+def test_an_exhausted_grid_is_not_offered_more_trials() -> None:
+    result = study(trial(0))
+    assert "resume demo --trials 20" in render(next_steps(result, "a", "a"))
+    assert "resume" not in render(next_steps(replace(result, ending="exhausted"), "a", "a"))
