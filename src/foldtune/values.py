@@ -80,6 +80,8 @@ class EpochReport:
         seconds: time spent training and scoring.
         done: no epoch is left: the planned ones are trained, or early stopping says so.
         failure: set when the job cannot go on; `losses` and `scores` are then NaN.
+        engine: the engine that trained the job.
+        reason: in a job's first report, why it is not the packed one, where that was tried.
     """
 
     trial: int
@@ -89,6 +91,8 @@ class EpochReport:
     seconds: float
     done: bool = False
     failure: Failure | None = None
+    engine: str = "lockstep"
+    reason: str | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -48,7 +48,7 @@ class Failing(nn.Linear):
 
 FAILURES: dict[str, tuple[Config, FailureKind, str]] = {
     "huge lr": (make_config(optimizer={"use": "SGD", "lr": 1e30}), "diverged", "^DivergedError: .*fold 0"),
-    "nan": (make_config(model={"use": f"{__name__}:Failing", "error": "nan"}), "diverged", "NaN or infinity"),
+    "nan": (make_config(model={"use": f"{__name__}:Failing", "error": "nan"}), "diverged", "is not finite"),
     "raises": (make_config(model={"use": f"{__name__}:Failing", "error": "key"}), "user code", "^KeyError: 'mine'"),
     "memory": (make_config(model={"use": f"{__name__}:Failing", "error": "memory"}), "out of memory", "no room"),
     "torch memory": (

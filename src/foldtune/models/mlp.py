@@ -1,5 +1,6 @@
 """The multilayer perceptron."""
 
+from collections import OrderedDict
 from collections.abc import Sequence
 
 from torch import Tensor, nn
@@ -51,15 +52,15 @@ class MLP(nn.Module):
         check_sizes(n_blocks=n_blocks, d_block=d_block)
         self.embed = ColumnEmbeddings(cardinalities, d_embedding)
         width = in_features + self.embed.extra_features
-        layers: list[nn.Module] = []
+        layers: dict[str, nn.Module] = {}
         for block in range(n_blocks):
-            layers.append(nn.Linear(d_block if block else width, d_block))
+            layers[f"linear{block}"] = nn.Linear(d_block if block else width, d_block)
             if norm is not None:
-                layers.append(make_layer(norm, d_block))
-            layers.append(make_layer(activation, d_block))
+                layers[f"norm{block}"] = make_layer(norm, d_block)
+            layers[f"activation{block}"] = make_layer(activation, d_block)
             if dropout:
-                layers.append(nn.Dropout(dropout))
-        self.blocks = nn.Sequential(*layers)
+                layers[f"dropout{block}"] = nn.Dropout(dropout)
+        self.blocks = nn.Sequential(OrderedDict(layers))
         self.head = nn.Linear(d_block if n_blocks else width, out_features)
 
     def forward(self, numeric: Tensor, codes: Tensor | None = None) -> Tensor:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from foldtune.data.dataset import Dataset
+from foldtune.spec.schema import EngineChoice
 from foldtune.values import Direction, EpochReport, Job, TrialResult
 
 
@@ -19,6 +20,7 @@ class TrainingSetup:
         seed: the study's seed.
         device: where models live, as torch names it.
         dtype: of weights and activations, as torch names it.
+        engine: which engine trains; "auto" packs where it can.
     """
 
     dataset: Dataset
@@ -27,6 +29,7 @@ class TrainingSetup:
     seed: int
     device: str = "cpu"
     dtype: str = "float32"
+    engine: EngineChoice = "auto"
 
 
 class Run(Protocol):

@@ -7,7 +7,6 @@ from torch import Tensor
 
 from foldtune.data.dataset import Dataset
 from foldtune.data.preprocess import FoldData
-from foldtune.errors import DivergedError
 from foldtune.metrics import Metric
 from foldtune.train.losses import Head
 from foldtune.values import Floats, Fold
@@ -39,30 +38,23 @@ class Scorer:
         target = _pad([torch.from_numpy(dataset.target[fold.valid]) for fold in folds])
         self.target = target.to(device)  # (K, N) or (K, N, T)
         self.mask = _pad([torch.ones(len(fold.valid), dtype=torch.bool) for fold in folds]).to(device)  # (K, N)
-        self.scales = [
-            (torch.from_numpy(fold.location).to(device), torch.from_numpy(fold.scale).to(device)) for fold in data
-        ]
+        self.location, self.scale = (  # (K, 1, T) each
+            torch.stack([torch.from_numpy(row) for row in rows]).to(device).unsqueeze(1)
+            for rows in ([fold.location for fold in data], [fold.scale for fold in data])
+        )
         self.regression = dataset.task == "regression"
 
     @torch.no_grad()
     def score(self, answers: Sequence[Tensor]) -> Floats:  # K x (n_valid, outputs) -> (K, n_metrics)
-        """Every metric of every fold.
-
-        Raises:
-            DivergedError: a net answers with NaN or infinity.
-        """
-        for fold, answer in enumerate(answers):
-            if not bool(torch.isfinite(answer).all()):
-                raise DivergedError(f"the net of fold {fold} answers with NaN or infinity")
-        predictions = _pad([self._predict(fold, answer.double()) for fold, answer in enumerate(answers)])
+        """Every metric of every fold; those of a net that answers with NaN or infinity are NaN."""
+        padded = _pad(answers)
+        finite = torch.isfinite(padded).flatten(1).all(dim=1)  # (K,)
+        predictions = self.head.predict(torch.where(finite[:, None, None], padded, 0.0).double())
+        if self.regression:
+            predictions = predictions * self.scale + self.location
         columns = [metric(self.target, predictions, self.mask) for metric in self.metrics]
-        scores: Floats = torch.stack(columns, dim=1).cpu().numpy()
+        scores: Floats = torch.where(finite[:, None], torch.stack(columns, dim=1), torch.nan).cpu().numpy()
         return scores
-
-    def _predict(self, fold: int, answers: Tensor) -> Tensor:
-        predictions = self.head.predict(answers)
-        location, scale = self.scales[fold]
-        return predictions * scale + location if self.regression else predictions
 
 
 def _pad(rows: Sequence[Tensor]) -> Tensor:

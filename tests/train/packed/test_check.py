@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from foldtune.spec.schema import ConfigSpec
 from foldtune.testing.engine_laws import make_config
 from foldtune.train.packed import is_packable
-from foldtune.train.packed.layers import EXACT, ROUNDED
+from foldtune.train.packed.kernels.elementwise import FUNCTIONS
+from foldtune.train.packed.kernels.layers import ELEMENTWISE
 from foldtune.values import DataShape, Task
 
 
@@ -87,7 +88,7 @@ def own(net: type[nn.Module]) -> str | None:
     return reason(model={"use": f"{__name__}:{net.__name__}"})
 
 
-@pytest.mark.parametrize("layer", [*EXACT, *ROUNDED], ids=lambda layer: layer.__name__)
+@pytest.mark.parametrize("layer", [*FUNCTIONS, *ELEMENTWISE], ids=lambda layer: layer.__name__)
 def test_every_activation_is_taken(layer: type[nn.Module]) -> None:
     node = {"use": "Threshold", "threshold": 0.1, "value": 0.0} if layer is nn.Threshold else layer.__name__
     layers = [{"use": "Linear", "out_features": 5}, node, "Linear"]
@@ -120,11 +121,10 @@ def test_nets_that_are_refused(net: type[nn.Module], match: str) -> None:
     [
         ({"optimizer": {"use": "LBFGS"}}, "`LBFGS` has no stacked update rule"),
         ({"optimizer": {"use": "Adam", "amsgrad": True}}, "`Adam` has no stacked update rule with these settings"),
-        ({"loss": {"use": "MultiMarginLoss"}}, "`MultiMarginLoss` has no stacked form"),
-        ({"loss": {"use": "CrossEntropyLoss", "reduction": "sum"}}, "must have the reduction `mean`"),
+        ({"loss": {"use": "CrossEntropyLoss", "reduction": "sum"}}, "not with its `reduction`"),
         ({"loss": {"use": "CrossEntropyLoss", "ignore_index": 1}}, "`ignore_index` is a class"),
         ({"model": {"use": "MLP", "norm": {"use": "BatchNorm1d", "momentum": None}}}, "counts its batches"),
-        ({"model": {"use": "MLP", "activation": "RReLU"}}, "`RReLU` (at `blocks.1`) has no stacked kernel"),
+        ({"model": {"use": "MLP", "activation": "RReLU"}}, "`RReLU` (at `blocks.activation0`) has no stacked kernel"),
     ],
 )
 def test_settings_that_are_refused(changes: dict[str, Any], match: str) -> None:

@@ -57,6 +57,16 @@ LOSSES: dict[str, tuple[Task, int, dict[str, Any]]] = {
     "smooth": ("regression", 2, {"use": "SmoothL1Loss", "beta": 0.5}),
     "huber": ("regression", 2, {"use": "HuberLoss", "delta": 0.7}),
 }
+UNLIKE: list[dict[str, Any]] = [
+    {**PLAIN, "n_blocks": 1, "dropout": 0.2},
+    {**PLAIN, "n_blocks": 3, "norm": "LayerNorm"},
+    {**PLAIN, "n_blocks": 3, "norm": "BatchNorm1d", "activation": "GELU"},
+    {**PLAIN, "n_blocks": 2, "norm": "BatchNorm1d", "activation": "Tanh", "dropout": 0.3},
+    {**PLAIN, "d_block": 7, "activation": "SELU"},
+    {**PLAIN, "n_blocks": 0},
+    NETS["residual"],
+]
+"""Every family's own freedom: depth, width, norm, activation, dropout."""
 SCHEDULES: tuple[dict[str, Any], ...] = (
     {"use": "OneCycleLR", "max_lr": 0.02},
     {"use": "CyclicLR", "base_lr": 0.001, "step_size_up": 2, "cycle_momentum": False},
@@ -173,8 +183,9 @@ def with_net(net: dict[str, Any]) -> list[Config]:
         with_net({**NETS["residual"], "dropout": 0.3, "residual_dropout": 0.1}),
         [{**config, "training": ODD} for config in with_net({**NORMED, "d_block": 33, "activation": "Sigmoid"})],
         with_net(NETS["own"]),
+        [{**config, "model": net, "training": ODD} for config, net in zip(COMPANY, UNLIKE, strict=False)],
     ],
-    ids=["batch norm", "layer norm", "rms norm", "group norm", "residual", "wide", "own"],
+    ids=["batch norm", "layer norm", "rms norm", "group norm", "residual", "wide", "own", "unlike"],
 )
 def test_company_changes_nothing(configs: list[Config]) -> None:
     """Bitwise: dropped, refilled, added in another order; whatever the others' optimizers and strengths."""
@@ -213,19 +224,47 @@ def test_jobs_with_other_preprocessing_share_a_pack() -> None:
     run = packed(jobs)
     assert_equal_engines(jobs, exact(make_setup()), atol=1e-8)
     run.step()
-    assert len(run.packs) == 1
+    assert len(run.stacks) == 1
 
 
-def test_jobs_of_other_structure_or_batch_size_get_packs_of_their_own() -> None:
-    configs = [
-        make_config(),
-        make_config(model=PLAIN),
-        make_config(training={"epochs": EPOCHS, "batch_size": 5}),
-        make_config(optimizer=OPTIMIZERS["adam"]),
-    ]
-    run = packed([make_job(config, trial) for trial, config in enumerate(configs)])
+@pytest.mark.parametrize("nets", [UNLIKE, list(NETS.values())], ids=["families", "all"])
+def test_unlike_nets_in_one_stack_equal_lockstep(nets: list[dict[str, Any]]) -> None:
+    nets = [{**net, "dropout": 0.0} if net.get("dropout") else net for net in nets]
+    configs = [make_config(model=net, optimizer=OPTIMIZERS["adamw"]) for net in nets]
+    jobs = [make_job(config, trial) for trial, config in enumerate(configs)]
+    assert_equal_engines(jobs, exact(make_setup()), atol=1e-8)
+    run = packed(jobs)
     run.step()
-    assert sorted(len(pack.members) for pack in run.packs.values()) == [1, 1, 2]
+    assert len(run.stacks) == 1
+
+
+def test_neighbours_share_the_products_that_they_have_in_common() -> None:
+    """Depth, norm, activation and dropout differ; there is one product for each layer, whoever has it."""
+    nets = [{**net, "d_block": 8, "dropout": 0.0} for net in UNLIKE[:4]]
+    run = packed([make_job(make_config(model=net), trial) for trial, net in enumerate(nets)])
+    run.step()
+    (stack,) = run.stacks
+    rows = defaultdict(list)
+    for block in stack.store.blocks:
+        rows[block.name].append(block.stop - block.start)
+    folds = len(make_job(make_config()).folds)
+    assert rows["blocks.linear0.weight"] == [4 * folds] and rows["head.weight"] == [4 * folds]
+    assert rows["blocks.linear2.weight"] == [2 * folds]
+
+
+def test_losses_with_other_options_share_a_stack() -> None:
+    losses = [{"use": "CrossEntropyLoss"}, {"use": "CrossEntropyLoss", "weight": [1, 2, 5]}, {"use": "MultiMarginLoss"}]
+    jobs = [make_job(make_config(model=PLAIN, loss=loss), trial) for trial, loss in enumerate(losses)]
+    assert_equal_engines(jobs, exact(make_setup()), atol=1e-8)
+
+
+def test_jobs_of_another_batch_size_get_a_stack_of_their_own() -> None:
+    other = make_config(training={"epochs": EPOCHS, "batch_size": 5})
+    jobs = [make_job(config, trial) for trial, config in enumerate([make_config(), other, make_config(model=PLAIN)])]
+    assert_equal_engines(jobs, exact(make_setup()), atol=1e-8)
+    run = packed(jobs)
+    run.step()
+    assert sorted(len(stack.shares) for stack in run.stacks) == [1, 2]
 
 
 def test_embeddings_of_categories_equal_lockstep() -> None:
@@ -238,13 +277,17 @@ def test_embeddings_of_categories_equal_lockstep() -> None:
     assert_equal_engines(jobs, exact(replace(setup, dataset=dataset)), atol=1e-8)
 
 
-def test_folds_of_unequal_size_train_in_lockstep() -> None:
+@pytest.mark.parametrize("scheduler", [None, *SCHEDULES], ids=str)
+def test_folds_of_unequal_size_equal_lockstep(scheduler: dict[str, Any] | None) -> None:
+    """Each fold takes its own number of steps, beside those of other jobs that take as many."""
     rows = np.arange(ROWS, dtype=np.int64)
-    folds = [Fold(rows[:size], rows[size:]) for size in (15, 20)]
-    run = packed([make_job(make_config(), folds=folds)])
-    (report,) = run.step()
-    assert report.failure is None
-    assert run.reasons == {0: "its folds train on different numbers of rows: [15, 20]"}
+    folds = [Fold(rows[:size], rows[size:]) for size in (15, 20, 15)]
+    config = make_config(model={**PLAIN, "norm": "BatchNorm1d"}, scheduler=scheduler)
+    jobs = [make_job(config, trial, folds=folds) for trial in range(2)]
+    assert_equal_engines(jobs, exact(make_setup()), atol=1e-8)
+    run = packed(jobs)
+    run.step()
+    assert [len(stack.keys) for stack in run.stacks] == [4, 2]
 
 
 def test_jobs_may_have_folds_of_their_own() -> None:
@@ -256,11 +299,12 @@ def test_jobs_may_have_folds_of_their_own() -> None:
         assert_same(Trained(own, run.finish(trial)), train(packed([job]), trial))
 
 
-def test_an_error_that_no_job_can_be_blamed_for_is_that_of_the_pack(monkeypatch: pytest.MonkeyPatch) -> None:
-    run = packed([make_job(make_config(), 0), make_job(make_config(), 1), make_job(make_config(model=PLAIN), 2)])
+def test_an_error_that_no_job_can_be_blamed_for_is_that_of_the_stack(monkeypatch: pytest.MonkeyPatch) -> None:
+    other = make_config(training={"epochs": EPOCHS, "batch_size": 5})
+    run = packed([make_job(config, trial) for trial, config in enumerate([make_config(), make_config(), other])])
     run.step()
-    broken = next(pack for pack in run.packs.values() if len(pack.members) == 2)
-    monkeypatch.setattr(broken, "_train_epoch", lambda: torch.empty(10**15))
+    broken = next(stack for stack in run.stacks if len(stack.shares) == 2)
+    monkeypatch.setattr(broken, "train_epoch", lambda: torch.empty(10**15))
     reports = run.step()
     assert [report.failure.kind if report.failure else None for report in reports] == ["out of memory"] * 2 + [None]
     assert [report.trial for report in run.step()] == [2]

@@ -2,13 +2,12 @@
 
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.optim import SGD, Adam, AdamW, NAdam, Optimizer, RMSprop
 
-from foldtune.train.packed.rules import RULES, has_rule, hyperparameters
+from foldtune.train.packed.rules import RULES, Slices, has_rule, hyperparameters
 
 P, STEPS = 64, 12
 SETTINGS: list[tuple[type[Optimizer], list[dict[str, Any]]]] = [
@@ -36,17 +35,15 @@ def optimizers(kind: type[Optimizer], settings: list[dict[str, Any]]) -> tuple[l
 
 
 def stacked(kind: type[Optimizer], made: list[Optimizer], start: Tensor, grads: list[Tensor]) -> list[Tensor]:
-    """Parameters after every step, (M, P)."""
+    """Parameters after every step, (M, P); each model has hyperparameters of its own."""
     params, first, second = start.clone(), torch.zeros_like(start), torch.zeros_like(start)
-    hyper = [hyperparameters(optimizer) for optimizer in made]
-    columns = {name: np.array([[row[name] for row in hyper]]) for name in hyper[0]}
     states = []
     for step, grad in enumerate(grads, 1):
-        factors = RULES[kind].factors({**columns, "t": np.array([[float(step)]])})
-        rows = {
-            name: torch.from_numpy(np.broadcast_to(v, (1, len(made)))[0].copy())[:, None] for name, v in factors.items()
-        }
-        RULES[kind].update_(params, grad.clone(), first, second, rows)
+        grad = grad.clone()
+        for row, optimizer in enumerate(made):
+            own = [[part[row : row + 1]] for part in (params, grad, first, second)]
+            slices = Slices(own[0], own[1], own[2], own[3], steps=[torch.zeros(())])
+            RULES[kind].update_(slices, {**hyperparameters(optimizer), "t": float(step)})
         states.append(params.clone())
     return states
 

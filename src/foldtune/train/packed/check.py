@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD
@@ -12,15 +11,17 @@ from foldtune.errors import NotPackable
 from foldtune.models.builder import build_model
 from foldtune.spec.schema import ConfigSpec
 from foldtune.train.losses import Head, build_loss, make_head
-from foldtune.train.packed.frame import Frame
-from foldtune.train.packed.losses import smoothing_of
-from foldtune.train.packed.masks import Masks
-from foldtune.train.packed.program import dropout_rates
-from foldtune.train.packed.recipe import RowSettings, Update, recipe_of, train_step
+from foldtune.train.packed.kernels.losses import loss_of, smoothing_of
+from foldtune.train.packed.program import Program, lower
 from foldtune.train.packed.rules import RULES
 from foldtune.train.packed.schedule import JobSchedule
-from foldtune.train.packed.stack import stack_of, trainable
+from foldtune.train.packed.store import Store, state_of
+from foldtune.train.packed.tape import Group, Tape
+from foldtune.train.packed.update import Update
 from foldtune.values import DataShape, Task
+
+Batch = tuple[list[Tensor], Tensor]
+"""Inputs and target."""
 
 M, STEPS, ROWS = 2, 3, 6
 TOLERANCE = 1e-8
@@ -67,7 +68,7 @@ def difference(config: ConfigSpec, shape: DataShape, head: Head) -> str | None:
         batches = [_batch(shape, head) for _ in range(STEPS)]
     loss = build_loss(config.loss.node)
     try:
-        found = _stacked(nets, loss, head, batches)
+        found = _stacked(nets, loss, shape, head, batches)
         expected = _plain([net.double() for net in nets], loss.double(), head, batches)
     except (RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
         return f"its stacked form does not run: {type(error).__name__}: {error}"
@@ -79,35 +80,46 @@ def difference(config: ConfigSpec, shape: DataShape, head: Head) -> str | None:
 
 
 def _stacked(
-    nets: Sequence[nn.Module], loss: nn.Module, head: Head, batches: Sequence[tuple[list[Tensor], Tensor]]
+    nets: Sequence[nn.Module], loss: nn.Module, shape: DataShape, head: Head, batches: Sequence[Batch]
 ) -> dict[str, Tensor]:
-    recipe = recipe_of(nets[0], loss.double(), head, n_inputs=len(batches[0][0]))
-    stack = stack_of(nets, recipe.layout, torch.float64, "cpu")
-    leaves = trainable(stack, recipe.layout)
-    settings = RowSettings(smoothing=torch.full((M, 1), smoothing_of(loss), dtype=torch.float64))
-    rates = {name: torch.zeros(M, dtype=torch.float64) for name in dropout_rates(nets[0])}
-    masks = Masks([(0,)] * M, [1] * M, rates, "cpu")
-    losses = []
-    for step, batch in enumerate(batches, 1):
-        values = {**_GENTLE, "t": float(step)}
-        factors = RULES[SGD].factors({name: np.full((1, M), value) for name, value in values.items()})
-        tensors = {name: torch.from_numpy(value[0])[:, None] for name, value in factors.items()}
-        update = Update(RULES[SGD], slice(0, M), tensors)
-        losses.append(train_step(recipe, stack, leaves, batch, masks=masks, settings=settings, updates=[update]))
+    training, answering = (lower(nets[0], shape, training=training) for training in (True, False))
+    store = Store([state_of(nets, torch.float64, "cpu")])
+    like = torch.empty(0, dtype=torch.float64)
+    tape = Tape([Group(training, 0, M)], store, ROWS, like, training=True, rates=_no_dropout(training))
+    tape.start_epoch([(0,)] * M, [1] * M)
+    (span,) = tape.answers()
+    assert span.grad is not None
+    target, smoothing = batches[0][1].clone(), torch.full((M, 1), smoothing_of(loss), dtype=torch.float64)
+    kernel = loss_of(loss.double(), head.link)(span.value, target, span.grad, smoothing)
+    update, losses = Update(store, 0, M, RULES[SGD]), []
     with torch.no_grad():
-        params = recipe.layout.views(stack.flat)
-        answers = recipe.answering(Frame(params, stack.buffers, None), batches[0][0])
-    return {
-        "the loss": torch.stack(losses),
-        "the answer": answers,
-        **{name: param.detach() for name, param in params.items()},
-        **stack.buffers,
-    }
+        for step, batch in enumerate(batches, 1):
+            _load(tape, batch[0])
+            target.copy_(batch[1])
+            tape.forward()
+            losses.append(kernel())
+            tape.backward()
+            update({**_GENTLE, "t": float(step)})
+        tape = Tape([Group(answering, 0, M)], store, ROWS, like, training=False)
+        _load(tape, batches[0][0])
+        tape.forward()
+    state = store.take(0, M)
+    answers = tape.answers()[0].value.rows
+    return {"the loss": torch.stack(losses), "the answer": answers, **state.params, **state.buffers}
 
 
-def _plain(
-    nets: Sequence[nn.Module], loss: nn.Module, head: Head, batches: Sequence[tuple[list[Tensor], Tensor]]
-) -> dict[str, Tensor]:
+def _load(tape: Tape, inputs: Sequence[Tensor]) -> None:
+    places = dict(tape.inputs())
+    for name, values in zip(("numeric", "codes"), inputs, strict=False):
+        if name in places:
+            places[name].value.rows.copy_(values)
+
+
+def _no_dropout(program: Program) -> dict[str, Tensor]:
+    return {op.name: torch.zeros(M, dtype=torch.float64) for op in program.ops if op.dropout is not None}
+
+
+def _plain(nets: Sequence[nn.Module], loss: nn.Module, head: Head, batches: Sequence[Batch]) -> dict[str, Tensor]:
     optimizers = [SGD(net.parameters(), 0.1, momentum=0.9, weight_decay=0.1) for net in nets]
     losses = torch.zeros(STEPS, M, dtype=torch.float64)
     for step, (inputs, target) in enumerate(batches):
@@ -128,7 +140,7 @@ def _plain(
     }
 
 
-def _batch(shape: DataShape, head: Head) -> tuple[list[Tensor], Tensor]:
+def _batch(shape: DataShape, head: Head) -> Batch:
     inputs = [torch.randn(M, ROWS, *shape.features, dtype=torch.float64)]
     if shape.cardinalities:
         inputs.append(torch.stack([torch.randint(size, (M, ROWS)) for size in shape.cardinalities], dim=2))

@@ -1,9 +1,13 @@
-"""The packed engine: jobs of equal pack key train as one stacked model, all others in lockstep."""
+"""The packed engine: jobs with the same batches train as one stacked model, what cannot be stacked in lockstep."""
 
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from foldtune.errors import NotPackable
 from foldtune.spec.schema import ConfigSpec
@@ -11,9 +15,12 @@ from foldtune.train.curves import failed, job_of, job_state
 from foldtune.train.engine import TrainingSetup
 from foldtune.train.lockstep import LockstepEngine
 from foldtune.train.packed.check import difference
-from foldtune.train.packed.member import Member
-from foldtune.train.packed.pack import Pack
-from foldtune.values import EpochReport, Job, TrialResult
+from foldtune.train.packed.member import Member, Share
+from foldtune.train.packed.stack import Stack
+from foldtune.train.packed.store import State
+from foldtune.train.packed.tape import fits
+from foldtune.train.scoring import Scorer
+from foldtune.values import EpochReport, Floats, Job, TrialResult
 
 
 class PackedEngine:
@@ -40,7 +47,7 @@ class PackedEngine:
         members = [self.member(job_of(saved)) for saved in state["packed"]]
         for member, saved in zip(members, state["packed"], strict=True):
             member.load_state_dict(saved)
-        run.pack(members)
+        run.admit(members)
         return run
 
     def member(self, job: Job) -> Member:
@@ -51,8 +58,8 @@ class PackedEngine:
         """
         config = ConfigSpec.model_validate(job.config)
         data = self.lockstep.folds_data(config, job.folds)
-        member = Member(job, data, setup=self.setup, metrics=self.lockstep.metrics)
-        text = member.recipe.text
+        member = Member(job, data, setup=self.setup)
+        text = member.text
         if text not in self._verdicts:
             self._verdicts[text] = difference(member.config, member.shape, member.head)
         if (reason := self._verdicts[text]) is not None:
@@ -61,86 +68,167 @@ class PackedEngine:
 
 
 class PackedRun:
-    """Live jobs in packs by pack key; see `foldtune.train.engine.Run` for the contract.
+    """Live jobs in stacks; see `foldtune.train.engine.Run` for the contract.
 
-    `reasons` says of each job outside of the packs why it trains in lockstep.
+    `reasons` says of each job outside of the stacks why it trains in lockstep.
     """
 
     def __init__(self, engine: PackedEngine) -> None:
         self.engine = engine
         self.waiting: dict[int, Job] = {}
-        self.packs: dict[str, Pack] = {}
+        self.members: dict[int, Member] = {}
+        self.stacks: list[Stack] = []
         self.rest = engine.lockstep.start([])
         self.reasons: dict[int, str] = {}
+        self._scorers: dict[tuple[int, ...], Scorer] = {}
+        self._composed = True
 
     def add(self, job: Job) -> None:
         self.waiting[job.trial] = job
 
     def step(self) -> list[EpochReport]:
-        reports = self._admit()
-        for key, pack in list(self.packs.items()):
-            reports += self._step(key, pack)
-        return sorted([*reports, *self.rest.step()], key=lambda report: report.trial)
+        reports = self._admit_waiting()
+        self._compose()
+        reports += self._train()
+        for report in reports:
+            if report.failure is not None and report.trial in self.members:
+                self._leave(report.trial)
+        rest = [replace(report, reason=self._first_reason(report)) for report in self.rest.step()]
+        return sorted([*reports, *rest], key=lambda report: report.trial)
 
     def drop(self, trial: int) -> TrialResult:
-        return self._leave(trial).curves.last() if self._is_packed(trial) else self.rest.drop(trial)
+        return self._leave(trial).curves.last() if trial in self.members else self.rest.drop(trial)
 
     def finish(self, trial: int) -> TrialResult:
-        return self._leave(trial).curves.chosen() if self._is_packed(trial) else self.rest.finish(trial)
+        return self._leave(trial).curves.chosen() if trial in self.members else self.rest.finish(trial)
 
     def state_dict(self) -> dict[str, Any]:
-        live = [(pack, member) for pack in self.packs.values() for member in pack.members]
-        packed = [member.state_dict(pack.stack.take(pack.rows(member))) for pack, member in live]
+        packed = [
+            member.state_dict([self._state(share) for share in member.shares]) for member in self.members.values()
+        ]
         waiting = [job_state(job) for job in self.waiting.values()]
         return {"waiting": waiting, "packed": packed, "rest": self.rest.state_dict()}
 
-    def pack(self, members: Sequence[Member]) -> None:
-        """Put jobs into the live packs of their keys, or start these."""
-        groups: dict[str, list[Member]] = {}
-        for member in members:
-            groups.setdefault(member.pack_key, []).append(member)
-        for key, group in groups.items():
-            if key in self.packs:
-                self.packs[key].add(group)
-            else:
-                setup = self.engine.setup
-                dtype, n_metrics = getattr(torch, setup.dtype), len(setup.metrics)
-                self.packs[key] = Pack(group, device=setup.device, dtype=dtype, n_metrics=n_metrics)
+    def admit(self, members: Sequence[Member]) -> None:
+        """Take in jobs with models of their own."""
+        self.members |= {member.job.trial: member for member in members}
+        self._composed = self._composed and not members
 
-    def _admit(self) -> list[EpochReport]:
+    def _admit_waiting(self) -> list[EpochReport]:
         """Build the jobs that wait; those that cannot be built have failed."""
-        reports, members = [], []
+        reports = []
         for trial, job in sorted(self.waiting.items()):
             try:
-                members.append(self.engine.member(job))
+                self.admit([self.engine.member(job)])
             except NotPackable as reason:
                 self.reasons[trial] = str(reason)
                 self.rest.add(job)
             except Exception as error:  # a trial's failure is recorded, whatever its kind; the study goes on
                 reports.append(failed(job, 1, len(self.engine.setup.metrics), error))
         self.waiting.clear()
-        self.pack(members)
         return reports
 
-    def _step(self, key: str, pack: Pack) -> list[EpochReport]:
-        """One epoch of a pack; an error that no job can be blamed for is that of all."""
-        n_metrics, jobs = len(self.engine.setup.metrics), [(m.job, m.curves.epoch + 1) for m in pack.members]
+    def _compose(self) -> None:
+        """Put the models of all jobs into stacks; stacks that nobody left or joined stay as they are."""
+        if self._composed:
+            return
+        groups: list[list[Share]] = []
+        for share in (share for _, member in sorted(self.members.items()) for share in member.shares):
+            place = next((group for group in groups if _fits(share, group)), None)
+            groups.append([share]) if place is None else place.append(share)
+        kept = {frozenset(map(id, stack.shares)): stack for stack in self.stacks}
+        same = [kept.get(frozenset(map(id, group))) for group in groups]
+        for group, stack in zip(groups, same, strict=True):
+            for share in group if stack is None else ():
+                share.state = self._state(share)
+        setup = self.engine.setup
+        self.stacks = [
+            stack or Stack(group, device=setup.device, dtype=getattr(torch, setup.dtype))
+            for group, stack in zip(groups, same, strict=True)
+        ]
+        self._scorers, self._composed = {}, True
+
+    def _state(self, share: Share) -> State:
+        if share.state is not None:
+            return share.state
+        return next(stack for stack in self.stacks if share in stack.shares).state(share)
+
+    def _train(self) -> list[EpochReport]:
+        """One epoch of every stack, then the scores of all; an error that no job is to blame for is that of a stack."""
+        began = time.perf_counter()
+        losses: dict[tuple[int, int], float] = {}
+        answers: dict[tuple[int, int], Tensor] = {}
+        reports: dict[int, EpochReport] = {}
+        for stack in self.stacks:
+            try:
+                found = stack.train_epoch()
+                parts = stack.answers()
+            except Exception as error:  # such as no memory for the whole stack
+                for member in dict.fromkeys(stack.members):
+                    reports[member.job.trial] = self._failed(member, error)
+                continue
+            for (share, fold, answer), loss in zip(parts, found, strict=True):
+                losses[share.member.job.trial, fold], answers[share.member.job.trial, fold] = float(loss), answer
+        whole = [member for trial, member in sorted(self.members.items()) if trial not in reports]
+        scores = self._scores(whole, answers)
+        seconds = (time.perf_counter() - began) / max(1, len(self.members))
+        for member in whole:
+            trial, folds = member.job.trial, range(len(member.job.folds))
+            own = np.array([losses[trial, fold] for fold in folds])
+            reports[trial] = self._report(member, own, scores[trial], seconds)
+        return list(reports.values())
+
+    def _scores(self, members: Sequence[Member], answers: Mapping[tuple[int, int], Tensor]) -> dict[int, Floats]:
+        """Every metric of all jobs whose answers mean the same, at once."""
+        found: dict[int, Floats] = {}
+        kinds = dict.fromkeys((member.head.predict, member.shape.outputs) for member in members)
+        for kind in kinds:
+            alike = [member for member in members if (member.head.predict, member.shape.outputs) == kind]
+            places = [(member, fold) for member in alike for fold in range(len(member.job.folds))]
+            scores = self._scorer(alike).score([answers[member.job.trial, fold] for member, fold in places])
+            for (member, fold), row in zip(places, scores, strict=True):
+                found.setdefault(member.job.trial, np.empty((len(member.job.folds), scores.shape[1])))[fold] = row
+        return found
+
+    def _scorer(self, members: Sequence[Member]) -> Scorer:
+        key = tuple(member.job.trial for member in members)
+        if key not in self._scorers:
+            setup = self.engine.setup
+            self._scorers[key] = Scorer(
+                setup.dataset,
+                [data for member in members for data in member.data],
+                [fold for member in members for fold in member.job.folds],
+                head=members[0].head,
+                metrics=self.engine.lockstep.metrics,
+                device=setup.device,
+            )
+        return self._scorers[key]
+
+    def _report(self, member: Member, losses: Floats, scores: Floats, seconds: float) -> EpochReport:
         try:
-            reports = pack.step()
-        except Exception as error:  # such as no memory for the whole pack
-            pack.members = []
-            reports = [failed(job, epoch, n_metrics, error) for job, epoch in jobs]
-        if not pack.members:
-            del self.packs[key]
-        return reports
+            report = member.curves.add(losses, scores, seconds)
+        except Exception as error:  # a trial's failure is recorded, whatever its kind; the others go on
+            return self._failed(member, error)
+        others = member.curves.others()
+        for share in member.shares:
+            share.schedule.end_epoch([others[fold] for fold in share.folds])
+        return replace(report, engine="packed")
 
-    def _is_packed(self, trial: int) -> bool:
-        return any(trial in pack.first for pack in self.packs.values())
+    def _failed(self, member: Member, error: Exception) -> EpochReport:
+        epoch, n_metrics = member.curves.epoch + 1, len(self.engine.setup.metrics)
+        return replace(failed(member.job, epoch, n_metrics, error), engine="packed")
+
+    def _first_reason(self, report: EpochReport) -> str | None:
+        return self.reasons.get(report.trial) if report.epoch == 1 else None
 
     def _leave(self, trial: int) -> Member:
-        key, pack = next((key, pack) for key, pack in self.packs.items() if trial in pack.first)
-        member = next(member for member in pack.members if member.job.trial == trial)
-        pack.remove([trial])
-        if not pack.members:
-            del self.packs[key]
-        return member
+        self._composed = False
+        return self.members.pop(trial)
+
+
+def _fits(share: Share, others: Sequence[Share]) -> bool:
+    """Whether models may stand in one stack: the same batches, and no contradiction in the order of operations."""
+    programs = [program for other in others for program in (other.member.training, other.member.answering)]
+    return share.key == others[0].key and all(
+        fits(program, programs) for program in (share.member.training, share.member.answering)
+    )

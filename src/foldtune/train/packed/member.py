@@ -1,7 +1,8 @@
-"""One job of a pack: what its K models train on, and what is their own."""
+"""One job in training as stacked models: what its K models train on, and what is their own."""
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,93 +11,123 @@ from torch import Tensor, nn
 from foldtune import seeds
 from foldtune.data.preprocess import FoldData
 from foldtune.errors import NotPackable
-from foldtune.metrics import Metric
 from foldtune.models.builder import build_model
 from foldtune.spec.schema import ConfigSpec
 from foldtune.train.batches import batch_bounds, epoch_order, has_batch_norm, rows_per_epoch
 from foldtune.train.curves import Curves
 from foldtune.train.engine import TrainingSetup
 from foldtune.train.losses import build_loss, make_head
-from foldtune.train.packed.losses import smoothing_of
-from foldtune.train.packed.program import dropout_rates
-from foldtune.train.packed.recipe import Recipe, recipe_of
+from foldtune.train.packed.kernels.losses import loss_of, smoothing_of, text_of
+from foldtune.train.packed.program import Program, lower
 from foldtune.train.packed.schedule import JobSchedule
-from foldtune.train.packed.stack import Stack, stack_of
-from foldtune.train.scoring import Scorer
+from foldtune.train.packed.store import State, state_of
 from foldtune.values import DataShape, Job
+
+Bounds = tuple[tuple[int, int], ...]
+"""Batches of an epoch."""
+
+
+@dataclass(eq=False)
+class Share:
+    """Folds of a job that have the same batches, and so train in one stack.
+
+    Args:
+        member: the job.
+        folds: their numbers.
+        bounds: their batches.
+        schedule: their hyperparameters step by step.
+        state: their models, while they are in no stack.
+    """
+
+    member: "Member"
+    folds: tuple[int, ...]
+    bounds: Bounds
+    schedule: JobSchedule
+    state: State | None
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Equal for models that may stand in one stack."""
+        return self.bounds, max(len(self.member.job.folds[fold].valid) for fold in self.folds)
+
+    @property
+    def keys(self) -> list[tuple[int, ...]]:
+        """What the random numbers of each model follow from."""
+        return [self.member.keys[fold] for fold in self.folds]
+
+    def order(self, epoch: int) -> Tensor:  # (k, rows)
+        """The rows of an epoch in training order, fold by fold."""
+        count, rows = self.member.counts[self.folds[0]], self.bounds[-1][1]
+        train = self.member.train_rows
+        return torch.stack(
+            [epoch_order(train[fold], count, self.member.keys[fold], epoch)[:rows] for fold in self.folds]
+        )
 
 
 class Member:
-    """A job that fits into a pack.
+    """A job that can be stacked.
 
     Args:
         job: the job.
         data: the rows as each of its folds sees them.
         setup: the study.
-        metrics: built from the study's.
 
     Raises:
         NotPackable: the packed engine cannot train it.
         SpecError: a name is unknown, or a class refuses its arguments.
     """
 
-    def __init__(
-        self, job: Job, data: tuple[FoldData, ...], *, setup: TrainingSetup, metrics: tuple[Metric, ...]
-    ) -> None:
+    def __init__(self, job: Job, data: tuple[FoldData, ...], *, setup: TrainingSetup) -> None:
         self.job, self.data, self.config = job, data, ConfigSpec.model_validate(job.config)
         self.head = make_head(self.config.loss.node, setup.dataset.task, setup.dataset.n_outputs)
         self.keys = [(setup.seed, job.trial, job.repeat, fold) for fold in range(len(job.folds))]
         self.shape = DataShape(tuple(data[0].numeric.shape[1:]), data[0].cardinalities, self.head.outputs)
         nets, self.loss = self._build(setup.device)
-        self.rates = dropout_rates(nets[0])
-        self.bounds = self._bounds(nets[0])
-        self.recipe: Recipe = recipe_of(nets[0], self.loss, self.head, n_inputs=1 + bool(self.shape.cardinalities))
+        self.training: Program = lower(nets[0], self.shape, training=True)
+        self.answering: Program = lower(nets[0], self.shape, training=False)
+        self.bind_loss, self.loss_text = loss_of(self.loss, self.head.link), text_of(self.loss)
         self.train_rows = [torch.tensor(fold.train) for fold in job.folds]
-        self.n_valid = max(len(fold.valid) for fold in job.folds)
-        steps, direction = len(self.bounds), setup.directions[0]
-        self.schedule = JobSchedule(self.config, folds=len(job.folds), steps=steps, direction=direction)
+        self.counts = rows_per_epoch([len(fold.train) for fold in job.folds])
         self.curves = Curves(job, self.config, setup.directions)
-        self.scorer = Scorer(setup.dataset, data, job.folds, head=self.head, metrics=metrics, device=setup.device)
-        self.fresh: Stack | None = stack_of(nets, self.recipe.layout, getattr(torch, setup.dtype), setup.device)
+        self.shares = self._shares(nets, setup)
 
     @property
-    def pack_key(self) -> str:
-        """Equal for jobs that can train as one stacked model."""
-        return f"{self.bounds} {self.n_valid} {self.shape}\n{self.recipe.text}"
+    def text(self) -> str:
+        """The same for nets and losses that compute the same."""
+        return "\n".join([self.training.text, self.answering.text, self.loss_text])
 
     @property
-    def place(self) -> tuple[str, int]:
-        """Where a job stands in its pack: rows of one optimizer class are side by side."""
-        return self.schedule.kind.__name__, self.job.trial
+    def rates(self) -> dict[str, float]:
+        """Dropout rates by layer."""
+        return {op.name: op.dropout for op in self.training.ops if op.dropout is not None}
 
     @property
     def settings(self) -> dict[str, float]:
-        """What may differ within a pack, by the names of `RowSettings`."""
+        """Strengths of penalties and clipping, by the names of `foldtune.train.packed.update.NEUTRAL`."""
         rule = self.config.regularization
-        return {
-            "smoothing": smoothing_of(self.loss),
-            "l1": rule.l1,
-            "l2": rule.l2,
-            "clip_value": rule.clip_value or math.inf,
-            "clip_norm": rule.clip_norm or math.inf,
-        }
+        clip_value, clip_norm = (math.inf if clip is None else clip for clip in (rule.clip_value, rule.clip_norm))
+        return {"l1": rule.l1, "l2": rule.l2, "clip_value": clip_value, "clip_norm": clip_norm}
 
-    def order(self, epoch: int) -> Tensor:  # (K, rows)
-        """The rows of an epoch in training order, fold by fold."""
-        rows = self.bounds[-1][1]
-        pairs = zip(self.train_rows, self.keys, strict=True)
-        return torch.stack([epoch_order(train, self.rows, key, epoch)[:rows] for train, key in pairs])
+    @property
+    def smoothing(self) -> float:
+        """The loss's label smoothing."""
+        return smoothing_of(self.loss)
 
-    def state_dict(self, stack: Stack) -> dict[str, Any]:
-        """All but what follows from the job; `stack` holds its K models."""
-        return {**self.curves.state_dict(), "schedule": self.schedule.state_dict(), "stack": stack.state_dict()}
+    def state_dict(self, states: list[State]) -> dict[str, Any]:
+        """All but what follows from the job; `states` are those of its shares."""
+        shares = [
+            {"schedule": share.schedule.state_dict(), "state": state.state_dict()}
+            for share, state in zip(self.shares, states, strict=True)
+        ]
+        return {**self.curves.state_dict(), "shares": shares}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state_dict`."""
         self.curves.load_scores(state)
-        self.schedule.load_state_dict(state["schedule"])
-        first, second = state["stack"]["moments"]
-        self.fresh = Stack(state["stack"]["flat"], (first, second), state["stack"]["buffers"])
+        for share, saved in zip(self.shares, state["shares"], strict=True):
+            share.schedule.load_state_dict(saved["schedule"])
+            first, second = saved["state"]["moments"]
+            share.state = State(saved["state"]["params"], (first, second), saved["state"]["buffers"])
 
     def _build(self, device: str) -> tuple[list[nn.Module], nn.Module]:
         nets = []
@@ -104,15 +135,26 @@ class Member:
             with seeds.torch_seeded(*key, "init", device=device):
                 nets.append(build_model(self.config.model.node, self.shape))
                 loss = build_loss(self.config.loss.node)
-        return nets, loss
+        return nets, loss.to(device)
 
-    def _bounds(self, net: nn.Module) -> list[tuple[int, int]]:
-        counts = rows_per_epoch([len(fold.train) for fold in self.job.folds])
-        if len(set(counts)) > 1:
-            raise NotPackable(f"its folds train on different numbers of rows: {counts}")
-        self.rows = counts[0]
+    def _shares(self, nets: list[nn.Module], setup: TrainingSetup) -> list[Share]:
+        folds: dict[Bounds, list[int]] = {}
+        for fold, count in enumerate(self.counts):
+            folds.setdefault(self._bounds(nets[0], count), []).append(fold)
+        return [
+            Share(
+                member=self,
+                folds=tuple(own),
+                bounds=bounds,
+                schedule=JobSchedule(self.config, folds=len(own), steps=len(bounds), direction=setup.directions[0]),
+                state=state_of([nets[fold] for fold in own], getattr(torch, setup.dtype), setup.device),
+            )
+            for bounds, own in folds.items()
+        ]
+
+    def _bounds(self, net: nn.Module, count: int) -> Bounds:
         normed = has_batch_norm(net)
-        bounds = batch_bounds(self.rows, self.config.training.batch_size, batch_norm=normed)
+        bounds = batch_bounds(count, self.config.training.batch_size, batch_norm=normed)
         if normed and any(stop - start == 1 for start, stop in bounds):
             raise NotPackable("a batch norm gets single rows")
-        return bounds
+        return tuple(bounds)

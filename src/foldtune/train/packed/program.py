@@ -1,90 +1,108 @@
-"""A net lowered to stacked kernels: its forward pass is traced once, then run for M models at once."""
+"""A net as a list of operations that have stacked kernels: its forward pass, traced once."""
 
 import copy
-import operator
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
 import torch.fx
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from foldtune.errors import NotPackable
-from foldtune.train.packed.frame import Frame
-from foldtune.train.packed.layers import kernel_of, linear_of
-from foldtune.train.packed.memory import whole_vectors
+from foldtune.models.builder import example_rows
+from foldtune.train.packed.kernel import Bind
+from foldtune.train.packed.kernels.functions import bind_function
+from foldtune.train.packed.kernels.layers import kernel_of
+from foldtune.values import DataShape
 
-EXACT: Mapping[Any, Callable[..., Tensor]] = {
-    operator.add: torch.add,
-    operator.iadd: torch.add,
-    torch.add: torch.add,
-    "add": torch.add,
-    operator.sub: torch.sub,
-    torch.sub: torch.sub,
-    operator.mul: torch.mul,
-    operator.imul: torch.mul,
-    torch.mul: torch.mul,
-    "mul": torch.mul,
-    operator.truediv: torch.div,
-    operator.neg: torch.neg,
-    torch.relu: torch.relu,
-    F.relu: F.relu,
-    F.leaky_relu: F.leaky_relu,
-    "relu": torch.relu,
-}
-ROUNDED: Mapping[Any, Callable[..., Tensor]] = {
-    torch.sigmoid: torch.sigmoid,
-    F.sigmoid: torch.sigmoid,
-    "sigmoid": torch.sigmoid,
-    torch.tanh: torch.tanh,
-    F.tanh: torch.tanh,
-    "tanh": torch.tanh,
-    F.gelu: F.gelu,
-    F.silu: F.silu,
-    F.elu: F.elu,
-    F.mish: F.mish,
-    F.softplus: F.softplus,
-}
+INPUTS = ("numeric", "codes")
 
 
 @dataclass(frozen=True)
-class Step:
-    """One kernel: reads values by name, gives one."""
-
-    name: str
-    run: Callable[[Frame, Mapping[str, Tensor]], Tensor]
-    unused: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Program:
-    """A forward pass of M models.
+class Op:
+    """One operation of a net.
 
     Args:
-        inputs: names of what it reads.
-        steps: kernels in order.
-        output: name of the answer.
-        direct: parameters of layers that are called once; such a layer may put their gradients in itself.
-        text: the same for nets of the same structure, whatever their weights and dropout rates.
+        name: of what it gives.
+        sources: names of what it reads.
+        text: the same for operations that one kernel can compute, whatever their weights and dropout rates.
+        shape: of one row of what it gives.
+        bind: makes its kernel.
+        params: its parameters, by the names that the kernel uses: names in the net.
+        buffers: its buffers likewise.
+        dropout: its rate, if it is one.
+        integer: whether it gives codes.
     """
 
-    inputs: tuple[str, ...]
-    steps: tuple[Step, ...]
-    output: str
-    direct: frozenset[str]
+    name: str
+    sources: tuple[str, ...]
     text: str
+    shape: tuple[int, ...]
+    bind: Bind
+    params: Mapping[str, str] = field(default_factory=dict)
+    buffers: Mapping[str, str] = field(default_factory=dict)
+    dropout: float | None = None
+    integer: bool = False
 
-    def __call__(self, frame: Frame, inputs: Sequence[Tensor]) -> Tensor:  # (M, B, ...) -> (M, B, outputs)
-        """The nets' answers."""
-        values = dict(zip(self.inputs, inputs, strict=True))
-        for step in self.steps:
-            values[step.name] = step.run(frame, values)
-            for name in step.unused:  # frees memory, and keeps tensors in the cache
-                del values[name]
-        return values[self.output]
+    @property
+    def is_product(self) -> bool:
+        """Whether it is a matrix product, of which one of many models is much cheaper than many."""
+        return self.text.startswith("Linear(")
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """A forward pass.
+
+    Args:
+        ops: in order.
+        output: name of the answer.
+        shapes: of one row of each input.
+    """
+
+    ops: tuple[Op, ...]
+    output: str
+    shapes: Mapping[str, tuple[int, ...]]
+
+    @cached_property
+    def slots(self) -> dict[str, str]:
+        """Where each value lies. What a product reads lies at a place named by the product, whoever writes it: nets
+        that differ between their products then still share these."""
+        slots = {name: name for name in (*self.shapes, *(op.name for op in self.ops))}
+        for op in reversed(self.ops):
+            if op.is_product and op.sources[0] not in self.shapes:
+                slots[op.sources[0]] = f"{op.name}.input"
+        return {**slots, self.output: "answer"}
+
+    @cached_property
+    def by_name(self) -> dict[str, Op]:
+        """Operations by what they give."""
+        return {op.name: op for op in self.ops}
+
+    def shape_of(self, name: str) -> tuple[int, ...]:
+        """The shape of one row of a value."""
+        return self.shapes[name] if name in self.shapes else self.by_name[name].shape
+
+    def needs_grad(self, name: str) -> bool:
+        """Whether a value depends on a parameter."""
+        return name in self._trained
+
+    @cached_property
+    def _trained(self) -> frozenset[str]:
+        found: set[str] = set()
+        for op in self.ops:
+            if op.params or found & set(op.sources):
+                found.add(op.name)
+        return frozenset(found)
+
+    @cached_property
+    def text(self) -> str:
+        """The same for nets of the same structure, whatever their weights and dropout rates."""
+        lines = [f"{op.name} = {op.text} of {op.sources} {op.shape} {op.params}" for op in self.ops]
+        return "\n".join([str(self.shapes), *lines, self.output])
 
 
 class _Given(nn.Module):
@@ -105,61 +123,131 @@ class _GivenTwo(_Given):
         return self.net(numeric, codes)  # type: ignore[no-any-return]
 
 
-def lower(net: nn.Module, *, n_inputs: int, training: bool) -> Program:
-    """Trace a net's forward pass and replace every layer and function by its stacked kernel.
+def lower(net: nn.Module, shape: DataShape, *, training: bool) -> Program:
+    """Trace a net's forward pass and find the kernel of every layer and function.
 
     Args:
         net: any module.
-        n_inputs: 1 for numbers alone, 2 for numbers and codes.
+        shape: the data's.
         training: whether branches on `self.training` are those of training.
 
     Raises:
         NotPackable: the forward pass depends on values, or uses what has no stacked kernel.
     """
+    if frozen := [name for name, parameter in net.named_parameters() if not parameter.requires_grad]:
+        raise NotPackable(f"parameter `{frozen[0]}` is not trained")
+    inputs = example_rows(shape, "cpu")
     try:
         copied = copy.deepcopy(net).train(training)  # tracing leaves proxies in a net that assigns to itself
-        given = (_GivenOne, _GivenTwo)[n_inputs - 1](copied)
+        given = (_GivenOne, _GivenTwo)[len(inputs) - 1](copied)
         graph = torch.fx.Tracer().trace(given)
+        shapes = _shapes(torch.fx.GraphModule(given, graph).eval(), inputs)
     except Exception as error:  # a user's forward may raise anything at all on a proxy; lockstep shows what it is worth
         raise NotPackable(f"its forward pass cannot be traced: {type(error).__name__}: {error}") from error
-    return _compiled(graph, net)
+    return _Lowering(net, shapes, training).program(graph)
 
 
-def dropout_rates(net: nn.Module) -> dict[str, float]:
-    """The probability of each dropout layer by name."""
-    return {name: module.p for name, module in net.named_modules() if type(module) is nn.Dropout}
+class _Shapes(torch.fx.Interpreter):
+    """Runs a graph and keeps what shape a row of each value has; parameters have none."""
+
+    def run_node(self, n: torch.fx.Node) -> Any:
+        found = super().run_node(n)
+        if isinstance(found, Tensor) and n.op != "get_attr":
+            n.meta["row"] = tuple(found.shape[1:])
+        return found
 
 
-def _compiled(graph: torch.fx.Graph, net: nn.Module) -> Program:
-    inputs, steps, lines, output = [], [], [], ""
-    last_use = {used: node for node in graph.nodes for used in node.all_input_nodes}
-    for node in graph.nodes:
-        if node.op == "placeholder":
-            inputs.append(node.name)
-        elif node.op == "output":
-            if not isinstance(node.args[0], torch.fx.Node):
-                raise NotPackable("it answers with more than one tensor")
-            output = node.args[0].name
-        else:
-            unused = tuple(used.name for used in node.all_input_nodes if last_use[used] is node)
-            steps.append(Step(node.name, _kernel(node, net), unused))
-        lines.append(_line(node, net))
-    return Program(tuple(inputs), tuple(steps), output, _direct(graph, net), "\n".join(lines))
+def _shapes(module: torch.fx.GraphModule, inputs: tuple[Tensor, ...]) -> dict[str, tuple[int, ...]]:
+    with torch.no_grad():
+        _Shapes(module).run(*inputs)
+    return {node.name: node.meta["row"] for node in module.graph.nodes if "row" in node.meta}
 
 
-def _direct(graph: torch.fx.Graph, net: nn.Module) -> frozenset[str]:
-    calls = Counter(_plain(node) for node in graph.nodes if node.op in ("call_module", "get_attr"))
-    names = {name: name.rpartition(".")[0] for name, _ in net.named_parameters()}
-    return frozenset(name for name, layer in names.items() if calls[layer] == 1 and not calls[name])
+class _Lowering:
+    """One pass over a traced graph."""
 
+    def __init__(self, net: nn.Module, shapes: Mapping[str, tuple[int, ...]], training: bool) -> None:
+        self.net, self.shapes, self.training = net, shapes, training
+        self.names: dict[str, str] = {}  # of a node: the value it stands for
+        self.attributes: dict[str, str] = {}  # of a node: the parameter or buffer it stands for
+        self.ops: list[Op] = []
 
-def _line(node: torch.fx.Node, net: nn.Module) -> str:
-    """A node with all that its kernel depends on, dropout rates aside."""
-    said = f"{node.op} {node.target} {node.args} {node.kwargs}"
-    if node.op != "call_module":
-        return said
-    layer = net.get_submodule(_plain(node))
-    return f"{said} {'Dropout' if type(layer) is nn.Dropout else layer!r}"
+    def program(self, graph: torch.fx.Graph) -> Program:
+        """All operations; those that do nothing stand for what they get."""
+        output = ""
+        for node in graph.nodes:
+            if node.op == "placeholder":
+                self.names[node.name] = node.name
+            elif node.op == "get_attr":
+                self.attributes[node.name] = self._attribute(_plain(node))
+            elif node.op == "output":
+                if not isinstance(node.args[0], torch.fx.Node) or node.args[0].name not in self.names:
+                    raise NotPackable("it answers with more than one tensor")
+                output = self.names[node.args[0].name]
+            else:
+                self._operation(node)
+        given = {name: self.shapes[name] for name in INPUTS if name in self.names}
+        if output in given:
+            raise NotPackable("it answers with what it is given")
+        return Program(tuple(self.ops), output, given)
+
+    def _operation(self, node: torch.fx.Node) -> None:
+        if self._does_nothing(node):
+            (source,) = node.all_input_nodes
+            self.names[node.name] = self.names[source.name]
+            return
+        self.names[node.name] = _plain(node) if node.op == "call_module" else node.name
+        if any(op.name == self.names[node.name] for op in self.ops):
+            self.names[node.name] = node.name  # a layer that is called twice
+        self.ops.append(self._layer(node) if node.op == "call_module" else self._function(node))
+
+    def _does_nothing(self, node: torch.fx.Node) -> bool:
+        layer = self.net.get_submodule(_plain(node)) if node.op == "call_module" else None
+        if isinstance(layer, nn.Identity) or (isinstance(layer, nn.Dropout) and not (self.training and layer.p)):
+            return True
+        flattens = isinstance(layer, nn.Flatten) or node.target in (torch.flatten, "flatten")
+        (source, *_) = node.all_input_nodes or (None,)
+        same = source is not None and self.shapes.get(source.name) == self.shapes.get(node.name)
+        return flattens and same and len(self.shapes[node.name]) == 1
+
+    def _layer(self, node: torch.fx.Node) -> Op:
+        name = _plain(node)
+        layer = self.net.get_submodule(name)
+        if len(node.args) != 1 or node.kwargs or not isinstance(node.args[0], torch.fx.Node):
+            raise NotPackable(f"layer `{name}` must get one tensor")
+        shape, out = self.shapes[node.args[0].name], self.shapes[node.name]
+        return Op(
+            name=self.names[node.name],
+            sources=(self.names[node.args[0].name],),
+            text="Dropout" if type(layer) is nn.Dropout else repr(layer),
+            shape=out,
+            bind=kernel_of(layer, name, shape, out),
+            params={key: self._attribute(f"{name}.{key}") for key, _ in layer.named_parameters()},
+            buffers={key: self._attribute(f"{name}.{key}") for key, _ in layer.named_buffers()},
+            dropout=layer.p if type(layer) is nn.Dropout else None,
+        )
+
+    def _function(self, node: torch.fx.Node) -> Op:
+        read = [used for used in node.all_input_nodes if used.name in self.names]
+        known = {used.name: self.attributes[used.name] for used in node.all_input_nodes if used not in read}
+        trained = dict(self.net.named_parameters())
+        shapes = {used.name: self.shapes[used.name] for used in read}
+        integers = {used.name for used in read if self.names[used.name] == "codes"}
+        return Op(
+            name=node.name,
+            sources=tuple(self.names[used.name] for used in read),
+            text=f"{node.op} {node.target} {node.args} {node.kwargs}",
+            shape=self.shapes[node.name],
+            bind=bind_function(node, shapes, self.shapes[node.name], integers),
+            params={key: name for key, name in known.items() if name in trained},
+            buffers={key: name for key, name in known.items() if name not in trained},
+            integer=bool(integers),
+        )
+
+    def _attribute(self, name: str) -> str:
+        if name in dict(self.net.named_parameters()) or name in dict(self.net.named_buffers()):
+            return name
+        raise NotPackable(f"`{name}` is a tensor that is neither parameter nor buffer, or has two names")
 
 
 def _plain(node: torch.fx.Node) -> str:
@@ -167,102 +255,8 @@ def _plain(node: torch.fx.Node) -> str:
     return str(node.target).removeprefix("net").removeprefix(".")
 
 
-def _kernel(node: torch.fx.Node, net: nn.Module) -> Callable[[Frame, Mapping[str, Tensor]], Tensor]:
-    if node.op == "call_module":
-        return _layer(node, net)
-    if node.op == "get_attr":
-        return _parameter(_plain(node), net)
-    if node.target in EXACT:
-        return _elementwise(node, EXACT[node.target])
-    if node.target in ROUNDED:
-        return _rounded(node, ROUNDED[node.target])
-    if node.target not in SHAPED:
-        raise NotPackable(f"`{getattr(node.target, '__name__', node.target)}` has no stacked kernel")
-    return SHAPED[node.target](node)
-
-
-def _layer(node: torch.fx.Node, net: nn.Module) -> Callable[[Frame, Mapping[str, Tensor]], Tensor]:
-    if len(node.args) != 1 or node.kwargs or not isinstance(node.args[0], torch.fx.Node):
-        raise NotPackable(f"layer `{_plain(node)}` must get one tensor")
-    kernel, source = kernel_of(net.get_submodule(_plain(node)), _plain(node)), node.args[0].name
-    return lambda frame, values: kernel(frame, values[source])
-
-
-def _parameter(name: str, net: nn.Module) -> Callable[[Frame, Mapping[str, Tensor]], Tensor]:
-    if name in dict(net.named_parameters()):
-        return lambda frame, values: frame.params[name]
-    if name in dict(net.named_buffers()):
-        return lambda frame, values: frame.buffers[name]
-    raise NotPackable(f"`{name}` is a tensor that is neither parameter nor buffer, or has two names")
-
-
-def _elementwise(
-    node: torch.fx.Node, function: Callable[..., Tensor]
-) -> Callable[[Frame, Mapping[str, Tensor]], Tensor]:
-    def run(frame: Frame, values: Mapping[str, Tensor]) -> Tensor:
-        args = [values[arg.name] if isinstance(arg, torch.fx.Node) else arg for arg in node.args]
-        return function(*_aligned(args), **node.kwargs)
-
-    if any(isinstance(value, torch.fx.Node) for value in node.kwargs.values()):
-        raise NotPackable(f"`{node.target}` gets a tensor by keyword")
-    return run
-
-
-def _rounded(node: torch.fx.Node, function: Callable[..., Tensor]) -> Callable[[Frame, Mapping[str, Tensor]], Tensor]:
-    source, rest = node.args[0], node.args[1:]
-    assert isinstance(source, torch.fx.Node)
-    return lambda frame, values: whole_vectors(lambda x: function(x, *rest, **node.kwargs), values[source.name])
-
-
-def _aligned(args: Sequence[Any]) -> list[Any]:
-    """Operands of fewer dimensions get them after the first, which counts models."""
-    most = max(arg.dim() for arg in args if isinstance(arg, Tensor))
-    return [
-        arg.reshape(len(arg), *[1] * (most - arg.dim()), *arg.shape[1:]) if isinstance(arg, Tensor) else arg
-        for arg in args
-    ]
-
-
-def _cat(node: torch.fx.Node) -> Callable[[Frame, Mapping[str, Tensor]], Tensor]:
-    parts, dim = node.args[0], node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
-    if not isinstance(parts, list | tuple) or not isinstance(dim, int) or dim == 0:
-        raise NotPackable("`cat` over the rows of a batch")
-    names = [part.name for part in parts if isinstance(part, torch.fx.Node)]
-    return lambda frame, values: torch.cat([values[name] for name in names], dim + (dim > 0))
-
-
-def _flatten(node: torch.fx.Node) -> Callable[[Frame, Mapping[str, Tensor]], Tensor]:
-    source, *rest = node.args
-    start, end = ([*rest, *(0, -1)[len(rest) :]]) if not node.kwargs else (0, -1)
-    start, end = node.kwargs.get("start_dim", start), node.kwargs.get("end_dim", end)
-    if not isinstance(source, torch.fx.Node) or not isinstance(start, int) or not isinstance(end, int) or start < 1:
-        raise NotPackable("`flatten` over the rows of a batch")
-    first, last, name = start + 1, end + (end >= 0), source.name
-    return lambda frame, values: values[name].flatten(first, last)
-
-
-def _getitem(node: torch.fx.Node) -> Callable[[Frame, Mapping[str, Tensor]], Tensor]:
-    source, index = node.args
-    plain = isinstance(index, tuple) and all(isinstance(part, int | slice) for part in index)
-    if not isinstance(source, torch.fx.Node) or not plain or index[0] != slice(None):  # type: ignore[index]
-        raise NotPackable(f"indexing with {index}: it must take all rows of a batch, and columns by number")
-    full, name = (slice(None), *index), source.name  # type: ignore[misc]
-    return lambda frame, values: values[name][full]
-
-
-def _functional_linear(node: torch.fx.Node) -> Callable[[Frame, Mapping[str, Tensor]], Tensor]:
-    nodes = [*node.args, *node.kwargs.values()]
-    names = [arg.name if isinstance(arg, torch.fx.Node) else None for arg in nodes]
-    x, weight, bias = (*names, None)[:3]
-    if x is None or weight is None:
-        raise NotPackable("`linear` must get tensors")
-    return lambda frame, values: linear_of(values[x], values[weight], values[bias] if bias else None)
-
-
-SHAPED: Mapping[Any, Callable[[torch.fx.Node], Callable[[Frame, Mapping[str, Tensor]], Tensor]]] = {
-    torch.cat: _cat,
-    torch.flatten: _flatten,
-    "flatten": _flatten,
-    operator.getitem: _getitem,
-    F.linear: _functional_linear,
-}
+def multiplications(program: Program, net: nn.Module) -> int:
+    """Multiplications of one row's forward pass: what a layer's weights do, times the places they do it at."""
+    sizes = {name: parameter.numel() for name, parameter in net.named_parameters()}
+    places = {op.name: math.prod(op.shape[1:]) for op in program.ops}
+    return sum(sizes[name] * places[op.name] for op in program.ops for name in op.params.values())

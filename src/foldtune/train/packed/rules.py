@@ -1,114 +1,117 @@
-"""Update rules of torch.optim on a flat (M, P) parameter tensor, every hyperparameter a vector over the M models.
+"""Update rules of torch.optim for models that share hyperparameters, such as the folds of one job.
 
-Law: equal to `torch.optim` step by step, in float64 to rounding. Rows are independent: a NaN stays in its row.
-What depends on hyperparameters and step numbers alone is computed once an epoch, for each job by itself.
+Law: equal to `torch.optim` step by step. Rows are independent: a NaN stays in its model.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
-from foldtune.values import Floats
+Hyper = Mapping[str, float]
+"""Hyperparameters of one step; `t` counts the models' steps, from 1."""
 
-Hyper = Mapping[str, Floats]
-"""Values per step and model, shape (S, m); `t` counts the steps of each model, from 1."""
 
-Factors = Mapping[str, Tensor]
-"""What a step multiplies with, shape (M, 1)."""
+@dataclass(frozen=True)
+class Slices:
+    """Parameters of some models, one tensor (m, slab) each.
+
+    Args:
+        params: their values.
+        grads: gradients; an update may overwrite them.
+        first: what the rule keeps, zero before the first step.
+        second: a second such buffer.
+        steps: a number for each parameter, where torch's kernels read `t`.
+    """
+
+    params: list[Tensor]
+    grads: list[Tensor]
+    first: list[Tensor]
+    second: list[Tensor]
+    steps: list[Tensor]
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One optimizer class on stacked parameters.
+    """One optimizer class.
 
     Args:
-        hyper: names of `param_groups` that are vectors.
-        fixed: settings that must have this value; a model with another cannot be packed.
-        factors: from hyperparameters to what the update multiplies with.
-        update_: changes parameters and both buffers (zero before the first step) in place; may overwrite gradients.
+        hyper: names of `param_groups` that it reads.
+        fixed: settings that must have this value.
+        update_: changes parameters and both buffers in place.
     """
 
     hyper: tuple[str, ...]
     fixed: Mapping[str, object]
-    factors: Callable[[Hyper], dict[str, Floats]]
-    update_: Callable[[Tensor, Tensor, Tensor, Tensor, Factors], None]
+    update_: Callable[[Slices, Hyper], None]
 
 
-def _sgd(hyper: Hyper) -> dict[str, Floats]:
-    """torch.optim.SGD: the first step's momentum is the gradient itself, whatever the dampening."""
-    taken = np.where(hyper["t"] == 1, 1.0, 1 - hyper["dampening"])
-    names = ("weight_decay", "momentum", "nesterov")
-    return {**{name: hyper[name] for name in names}, "taken": taken, "step": -hyper["lr"]}
+def _sgd_(part: Slices, by: Hyper) -> None:
+    torch._fused_sgd_(
+        part.params,
+        part.grads,
+        part.first if by["momentum"] else [],
+        weight_decay=by["weight_decay"],
+        momentum=by["momentum"],
+        lr=by["lr"],
+        dampening=by["dampening"],
+        nesterov=bool(by["nesterov"]),
+        maximize=False,
+        is_first_step=by["t"] == 1,
+    )
 
 
-def _sgd_(params: Tensor, grads: Tensor, momentum: Tensor, _: Tensor, by: Factors) -> None:
-    grads.addcmul_(params, by["weight_decay"])
-    momentum.mul_(by["momentum"]).addcmul_(grads, by["taken"])
-    ahead = by["nesterov"]  # 1: look ahead, 0: plain momentum
-    direction = torch.lerp(momentum, torch.addcmul(grads, momentum, by["momentum"]), ahead)
-    params.addcmul_(direction, by["step"])
+def _adam_(part: Slices, by: Hyper) -> None:
+    _adaptive_(torch._fused_adam_, part, by)
 
 
-def _adam(hyper: Hyper) -> dict[str, Floats]:
-    """Kingma and Ba 2015, end of section 2: both bias corrections moved into the step size and epsilon."""
-    mean, square = 1 - hyper["beta1"] ** hyper["t"], np.sqrt(1 - hyper["beta2"] ** hyper["t"])
-    return {
-        "new_mean": 1 - hyper["beta1"],
-        "new_square": 1 - hyper["beta2"],
-        "eps": hyper["eps"] * square,
-        "step": -hyper["lr"] * square / mean,
-        "weight_decay": hyper["weight_decay"],
-    }
+def _adamw_(part: Slices, by: Hyper) -> None:
+    _adaptive_(torch._fused_adamw_, part, by)
 
 
-def _adamw(hyper: Hyper) -> dict[str, Floats]:
-    return {**_adam(hyper), "kept": 1 - hyper["lr"] * hyper["weight_decay"]}
+def _adaptive_(kernel: Any, part: Slices, by: Hyper) -> None:
+    for step in part.steps[:1]:  # all are the same tensor
+        step.fill_(by["t"])
+    kernel(
+        part.params,
+        part.grads,
+        part.first,
+        part.second,
+        [],
+        part.steps,
+        lr=by["lr"],
+        beta1=by["beta1"],
+        beta2=by["beta2"],
+        weight_decay=by["weight_decay"],
+        eps=by["eps"],
+        amsgrad=False,
+        maximize=False,
+    )
 
 
-def _adam_(params: Tensor, grads: Tensor, mean: Tensor, square: Tensor, by: Factors) -> None:
-    grads.addcmul_(params, by["weight_decay"])
-    _adam_step_(params, grads, mean, square, by)
-
-
-def _adamw_(params: Tensor, grads: Tensor, mean: Tensor, square: Tensor, by: Factors) -> None:
-    params.mul_(by["kept"])
-    _adam_step_(params, grads, mean, square, by)
-
-
-def _adam_step_(params: Tensor, grads: Tensor, mean: Tensor, square: Tensor, by: Factors) -> None:
-    mean.lerp_(grads, by["new_mean"].expand_as(grads))
-    square.lerp_(grads.mul_(grads), by["new_square"].expand_as(grads))
-    torch.sqrt(square, out=grads).add_(by["eps"])
-    params.addcmul_(torch.div(mean, grads, out=grads), by["step"])
-
-
-def _rmsprop(hyper: Hyper) -> dict[str, Floats]:
-    """torch.optim.RMSprop without centering."""
-    names = ("weight_decay", "momentum", "eps")
-    return {**{name: hyper[name] for name in names}, "new_square": 1 - hyper["alpha"], "step": -hyper["lr"]}
-
-
-def _rmsprop_(params: Tensor, grads: Tensor, square: Tensor, momentum: Tensor, by: Factors) -> None:
-    grads.addcmul_(params, by["weight_decay"])
-    square.lerp_(grads * grads, by["new_square"].expand_as(grads))
-    momentum.mul_(by["momentum"]).add_(grads.div_(square.sqrt().add_(by["eps"])))
-    params.addcmul_(momentum, by["step"])
+def _rmsprop_(part: Slices, by: Hyper) -> None:
+    """torch.optim.RMSprop without centering, which has no fused kernel."""
+    for params, grads, square, momentum in zip(part.params, part.grads, part.first, part.second, strict=True):
+        if by["weight_decay"]:
+            grads.add_(params, alpha=by["weight_decay"])
+        square.mul_(by["alpha"]).addcmul_(grads, grads, value=1 - by["alpha"])
+        grads.div_(square.sqrt().add_(by["eps"]))
+        if by["momentum"]:
+            grads = momentum.mul_(by["momentum"]).add_(grads)
+        params.add_(grads, alpha=-by["lr"])
 
 
 _ADAM = ("lr", "beta1", "beta2", "eps", "weight_decay")
 _PLAIN = {"maximize": False, "differentiable": False}
 
 RULES: Mapping[type[Optimizer], Rule] = {
-    SGD: Rule(("lr", "momentum", "dampening", "weight_decay", "nesterov"), _PLAIN, _sgd, _sgd_),
-    Adam: Rule(_ADAM, {**_PLAIN, "amsgrad": False, "decoupled_weight_decay": False}, _adam, _adam_),
-    AdamW: Rule(_ADAM, {**_PLAIN, "amsgrad": False}, _adamw, _adamw_),
-    RMSprop: Rule(
-        ("lr", "alpha", "eps", "weight_decay", "momentum"), {**_PLAIN, "centered": False}, _rmsprop, _rmsprop_
-    ),
+    SGD: Rule(("lr", "momentum", "dampening", "weight_decay", "nesterov"), _PLAIN, _sgd_),
+    Adam: Rule(_ADAM, {**_PLAIN, "amsgrad": False, "decoupled_weight_decay": False}, _adam_),
+    AdamW: Rule(_ADAM, {**_PLAIN, "amsgrad": False}, _adamw_),
+    RMSprop: Rule(("lr", "alpha", "eps", "weight_decay", "momentum"), {**_PLAIN, "centered": False}, _rmsprop_),
 }
 
 

@@ -4,7 +4,6 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.optim import Optimizer
@@ -13,8 +12,8 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from foldtune.errors import NotPackable
 from foldtune.spec.schema import ConfigSpec
 from foldtune.train.optim import PER_BATCH, build_optimizer, build_scheduler, end_epoch_
-from foldtune.train.packed.rules import RULES, has_rule, hyperparameters
-from foldtune.values import Direction, Floats
+from foldtune.train.packed.rules import has_rule, hyperparameters
+from foldtune.values import Direction
 
 
 class JobSchedule:
@@ -53,15 +52,17 @@ class JobSchedule:
         """The optimizer's class."""
         return type(self.optimizers[0])
 
-    def epoch(self) -> dict[str, Floats]:  # {name: (S, K)}
-        """What the update rule multiplies with in the next epoch's steps; steps a per-batch schedule through it."""
+    @property
+    def units(self) -> int:
+        """Groups of folds that have one set of hyperparameters: 1, or K where a schedule reads scores."""
+        return len(self.optimizers)
+
+    def epoch(self) -> list[list[dict[str, float]]]:  # [step][unit]
+        """The hyperparameters of the next epoch's steps; steps a per-batch schedule through it."""
         per_batch = isinstance(self.schedulers[0], PER_BATCH)
-        values = [self._now() for _ in range(1)] if not per_batch else [self._advance() for _ in range(self.steps)]
-        hyper = {name: np.array([[fold[name] for fold in step] for step in values]) for name in values[0][0]}
-        hyper["t"] = self.taken + np.arange(1.0, self.steps + 1)[:, None]  # (S, 1)
-        self.taken += self.steps
-        factors = RULES[self.kind].factors(hyper)
-        return {name: np.broadcast_to(value, (self.steps, self.folds)) for name, value in factors.items()}
+        values = [self._advance() for _ in range(self.steps)] if per_batch else [self._now()] * self.steps
+        first, self.taken = self.taken + 1, self.taken + self.steps
+        return [[{**unit, "t": float(first + index)} for unit in step] for index, step in enumerate(values)]
 
     def end_epoch(self, others: Sequence[float]) -> None:
         """Step a per-epoch schedule; `others` holds each fold's mean of the other folds' scores."""

@@ -1,118 +1,229 @@
-"""The state of M models as a few tensors whose first axis is the model."""
+"""Models that train together: neighbours in memory, with the same batches."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from foldtune.errors import NotPackable
+from foldtune.data.preprocess import FoldData
+from foldtune.train.fold_trainer import inputs_of, target_of
+from foldtune.train.packed.kernels.losses import LossKernel
+from foldtune.train.packed.member import Member, Share
+from foldtune.train.packed.program import Program
+from foldtune.train.packed.rules import RULES
+from foldtune.train.packed.store import State, Store
+from foldtune.train.packed.tape import Group, Span, Tape
+from foldtune.train.packed.update import NEUTRAL, Regularizer, Update
+from foldtune.values import Floats
 
-SLAB = 64
-"""A slab is a multiple of so many numbers: vector kernels then treat every model alike, whoever shares the pack."""
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where the parameters of one model lie in its slab.
-
-    Args:
-        shapes: of each parameter, by name.
-        size: numbers in a slab, padding included.
-        penalised: whether l1 and l2 act on a number, shape (size,), 0 or 1.
-    """
-
-    shapes: Mapping[str, tuple[int, ...]]
-    size: int
-    penalised: Tensor
-
-    def views(self, flat: Tensor) -> dict[str, Tensor]:  # (M, size) -> {name: (M, *shape)}
-        """The parameters of M models, by one split."""
-        sizes = [math.prod(shape) for shape in self.shapes.values()]
-        parts = torch.split(flat, [*sizes, self.size - sum(sizes)], dim=1)
-        pairs = zip(self.shapes.items(), parts, strict=False)
-        return {name: part.view(len(flat), *shape) for (name, shape), part in pairs}
+ROWS_AT_ONCE = 256
+"""Validation rows of each model that go through the nets together, at most."""
 
 
-@dataclass(frozen=True)
 class Stack:
-    """M models.
+    """Shares of jobs, in the order of their models.
 
     Args:
-        flat: parameters, (M, size).
-        moments: the two buffers that update rules keep, (M, size) each.
-        buffers: the nets' buffers, {name: (M, *shape)}.
+        shares: at least one, all of the same key.
+        device: where they live.
+        dtype: of weights and activations.
     """
 
-    flat: Tensor
-    moments: tuple[Tensor, Tensor]
-    buffers: Mapping[str, Tensor]
+    def __init__(self, shares: Sequence[Share], *, device: str, dtype: torch.dtype) -> None:
+        self.device, self.dtype = device, dtype
+        self.like = torch.empty(0, device=device, dtype=dtype)
+        self.shares = sorted(shares, key=_place)
+        self.bounds = self.shares[0].bounds
+        self.spans: list[tuple[Share, int, int]] = []
+        for share in self.shares:
+            start = self.spans[-1][2] if self.spans else 0
+            self.spans.append((share, start, start + len(share.folds)))
+        self.store = Store([_released(share) for share in self.shares])
+        self.members = [share.member for share in self.shares for _ in share.folds]  # of each model
+        self.keys = [key for share in self.shares for key in share.keys]
+        self._feeds: dict[int, _Feed] = {}
+        self._bind_training()
+        self._bind_answering()
 
-    def take(self, rows: Sequence[int]) -> "Stack":
-        """Some of the models, copied."""
-        index = torch.tensor(rows, device=self.flat.device)
-        first, second = (moment[index] for moment in self.moments)
-        return Stack(self.flat[index], (first, second), {k: v[index] for k, v in self.buffers.items()})
+    def state(self, share: Share) -> State:
+        """A share's models, copied."""
+        start, stop = next((start, stop) for own, start, stop in self.spans if own is share)
+        return self.store.take(start, stop)
 
-    def state_dict(self) -> dict[str, object]:
-        """Plain tensors."""
-        return {"flat": self.flat, "moments": list(self.moments), "buffers": dict(self.buffers)}
+    @torch.no_grad()
+    def train_epoch(self) -> Floats:  # (M,)
+        """Train every model one epoch, each the next of its own; mean losses over the rows."""
+        epochs = [member.curves.epoch + 1 for member in self.members]
+        for trainer in self.trainers.values():
+            trainer.tape.start_epoch(self.keys, epochs)
+        orders = torch.cat([share.order(share.member.curves.epoch + 1) for share in self.shares]).to(self.device)
+        hypers = [share.schedule.epoch() for share in self.shares]
+        total = torch.zeros(len(self.keys), device=self.device, dtype=self.dtype)
+        for step, (start, stop) in enumerate(self.bounds):
+            losses = self.regularize(self.trainers[stop - start].gradients(orders[:, start:stop]))
+            total.add_(losses, alpha=stop - start)
+            for updates, hyper in zip(self.updates, hypers, strict=True):
+                for update, unit in zip(updates, hyper[step], strict=True):
+                    update(unit)
+        means: Floats = (total / self.bounds[-1][1]).double().cpu().numpy()
+        return means
+
+    @torch.no_grad()
+    def answers(self) -> list[tuple[Share, int, Tensor]]:  # (n_valid, outputs) each
+        """The nets' answers on their validation rows: share, fold and answers."""
+        parts: list[list[Tensor]] = [[] for _ in self.keys]
+        for rows in torch.split(self.valid, self.answering.batch, dim=1):
+            self.answering.forward(rows)
+            for span in self.answering.tape.answers():
+                for row in range(span.start, span.stop):
+                    parts[row].append(span.value.rows[row - span.start].clone())
+        whole = [torch.cat(part) for part in parts]
+        return [
+            (share, fold, whole[start + index][: len(share.member.job.folds[fold].valid)])
+            for share, start, _ in self.spans
+            for index, fold in enumerate(share.folds)
+        ]
+
+    def _bind_training(self) -> None:
+        groups, rates = self._groups(lambda member: member.training), self._rates()
+        sizes = sorted({stop - start for start, stop in self.bounds}, reverse=True)
+        self.trainers = {
+            size: _Trainer(self, Tape(groups, self.store, size, self.like, training=True, rates=rates))
+            for size in sizes
+        }
+        self.regularize = Regularizer(self.store.blocks, self._settings())
+        self.updates = [list(self._updates(share, start)) for share, start, _ in self.spans]
+
+    def _bind_answering(self) -> None:
+        most = max(len(share.member.job.folds[fold].valid) for share in self.shares for fold in share.folds)
+        chunks = math.ceil(most / ROWS_AT_ONCE)
+        size = math.ceil(most / chunks)
+        valid = torch.zeros(len(self.keys), chunks * size, dtype=torch.int64)
+        folds = [share.member.job.folds[fold] for share in self.shares for fold in share.folds]
+        for row, fold in zip(valid, folds, strict=True):
+            row[: len(fold.valid)] = torch.from_numpy(fold.valid.copy())
+        self.valid = valid.to(self.device)
+        groups = self._groups(lambda member: member.answering)
+        self.answering = _Pass(self, Tape(groups, self.store, size, self.like, training=False))
+
+    def _groups(self, program: Callable[[Member], Program]) -> list[Group]:
+        """Neighbours of one structure."""
+        groups: list[Group] = []
+        for _, run in groupby(self.spans, key=lambda span: program(span[0].member).text):
+            spans = list(run)
+            groups.append(Group(program(spans[0][0].member), spans[0][1], spans[-1][2]))
+        return groups
+
+    def _rates(self) -> dict[str, Tensor]:
+        names = dict.fromkeys(name for member in self.members for name in member.rates)
+        return {name: self._column([member.rates.get(name, 0.0) for member in self.members])[:, 0] for name in names}
+
+    def _settings(self) -> dict[str, Tensor]:
+        columns = {name: [member.settings[name] for member in self.members] for name in NEUTRAL}
+        return {name: self._column(column) for name, column in columns.items() if set(column) != {NEUTRAL[name]}}
+
+    def _column(self, values: Sequence[float]) -> Tensor:  # (M, 1)
+        return torch.tensor(values, device=self.device, dtype=self.dtype)[:, None]
+
+    def _updates(self, share: Share, start: int) -> Iterator[Update]:
+        """One for each set of hyperparameters."""
+        folds = len(share.folds) // share.schedule.units
+        for unit in range(share.schedule.units):
+            first = start + unit * folds
+            yield Update(self.store, first, first + folds, RULES[share.schedule.kind])
+
+    def feed(self, start: int, stop: int) -> "_Feed":
+        """The rows that models side by side see."""
+        key = start * (len(self.keys) + 1) + stop
+        if key not in self._feeds:
+            models = [(share.member, share.member.data[fold]) for share, _, _ in self.spans for fold in share.folds]
+            self._feeds[key] = _Feed(models[start:stop], self.device, self.dtype)
+        return self._feeds[key]
 
 
-@dataclass(frozen=True)
-class Trainable:
-    """A stack as autograd sees it: every parameter is a leaf that shares the stack's memory.
+class _Feed:
+    """Transformed rows of some models, one after the other; models that see the same ones share them."""
 
-    Args:
-        params: {name: (M, *shape)}.
-        grads: (M, size), overwritten by every step.
-        views: the parameters' places in `grads`.
-    """
+    def __init__(self, models: Sequence[tuple[Member, FoldData]], device: str, dtype: torch.dtype) -> None:
+        tables = {id(data): (member, data) for member, data in models}
+        starts = {key: index * len(data.target) for index, (key, (_, data)) in enumerate(tables.items())}
+        self.offsets = torch.tensor([starts[id(data)] for _, data in models], device=device)[:, None]  # (m, 1)
+        each = [inputs_of(data, device, dtype) for _, data in tables.values()]
+        names = ("numeric", "codes")[: len(each[0])]
+        self.inputs = {name: torch.cat(columns) for name, columns in zip(names, zip(*each, strict=True), strict=True)}
+        targets = [target_of(data, member.head, device, dtype) for member, data in tables.values()]
+        alike = len({(target.dtype, target.shape[1:]) for target in targets}) == 1
+        self.target = torch.cat(targets) if alike else None
 
-    params: Mapping[str, Tensor]
-    grads: Tensor
-    views: Mapping[str, Tensor]
-
-
-def trainable(stack: Stack, layout: Layout) -> Trainable:
-    """Leaves and gradients of a stack."""
-    params = {name: view.detach().requires_grad_() for name, view in layout.views(stack.flat).items()}
-    grads = torch.zeros_like(stack.flat)
-    return Trainable(params, grads, layout.views(grads))
+    def numbers(self, rows: Tensor) -> Tensor:  # (m, B) -> (m * B,)
+        """Rows of the tables laid end to end."""
+        return (rows + self.offsets).reshape(-1)
 
 
-def layout_of(net: nn.Module) -> Layout:
-    """The layout of a net's parameters.
+class _Pass:
+    """A tape with what puts batches into it."""
 
-    Raises:
-        NotPackable: some of them are not trained.
-    """
-    parameters = dict(net.named_parameters())
-    if frozen := [name for name, parameter in parameters.items() if not parameter.requires_grad]:
-        raise NotPackable(f"parameter `{frozen[0]}` is not trained")
-    used = sum(parameter.numel() for parameter in parameters.values())
-    size = SLAB * max(1, math.ceil(used / SLAB))
-    penalised = [torch.full((p.numel(),), float(p.ndim > 1)) for p in parameters.values()]
-    padding = torch.zeros(size - used)
-    return Layout({name: tuple(p.shape) for name, p in parameters.items()}, size, torch.cat([*penalised, padding]))
+    def __init__(self, stack: Stack, tape: Tape) -> None:
+        self.tape, self.batch = tape, tape.batch
+        self.loads = [(span, stack.feed(span.start, span.stop), name) for name, span in tape.inputs()]
 
-
-def stack_of(nets: Sequence[nn.Module], layout: Layout, dtype: torch.dtype, device: str) -> Stack:
-    """Copies of the nets' parameters and buffers, no step taken yet."""
-    flat = torch.zeros(len(nets), layout.size)
-    for row, net in zip(flat, nets, strict=True):
-        values = torch.cat([parameter.detach().reshape(-1) for parameter in net.parameters()])
-        row[: len(values)] = values
-    named = [dict(net.named_buffers()) for net in nets]
-    buffers = {name: torch.stack([buffers[name] for buffers in named]) for name in named[0]}
-    moved = {k: v.to(device, dtype if v.is_floating_point() else v.dtype) for k, v in buffers.items()}
-    flat = flat.to(device, dtype)
-    return Stack(flat, (torch.zeros_like(flat), torch.zeros_like(flat)), moved)
+    def forward(self, rows: Tensor) -> None:  # (M, B), numbers of rows in the data
+        """Fetch a batch of every model and answer."""
+        for span, feed, name in self.loads:
+            table, numbers = feed.inputs[name], feed.numbers(rows[span.start : span.stop])
+            place = span.value.rows
+            if place.is_contiguous():
+                torch.index_select(table, 0, numbers, out=place.view(len(numbers), *table.shape[1:]))
+            else:
+                place.copy_(table.index_select(0, numbers).view(place.shape))
+        self.tape.forward()
 
 
-def joined(stacks: Sequence[Stack]) -> Stack:
-    """All models of some stacks, in order."""
-    first, second = (torch.cat([stack.moments[index] for stack in stacks]) for index in (0, 1))
-    buffers = {name: torch.cat([stack.buffers[name] for stack in stacks]) for name in stacks[0].buffers}
-    return Stack(torch.cat([stack.flat for stack in stacks]), (first, second), buffers)
+class _Trainer(_Pass):
+    """A training tape with its losses."""
+
+    def __init__(self, stack: Stack, tape: Tape) -> None:
+        super().__init__(stack, tape)
+        self.losses = list(_losses(stack, tape))
+        self.n_models = len(stack.keys)
+
+    def gradients(self, rows: Tensor) -> Tensor:  # (M, B) -> (M,)
+        """Each model's loss on its batch; gradients of all parameters are where the store keeps them."""
+        self.forward(rows)
+        losses = []
+        for span, feed, target, kernel in self.losses:
+            assert feed.target is not None
+            torch.index_select(feed.target, 0, feed.numbers(rows[span.start : span.stop]), out=target.flatten(0, 1))
+            losses.append(kernel())
+        self.tape.backward()
+        return losses[0] if len(losses) == 1 else torch.cat(losses)
+
+
+def _losses(stack: Stack, tape: Tape) -> Iterator[tuple[Span, _Feed, Tensor, LossKernel]]:
+    """A kernel for neighbours that have the same loss and as many outputs."""
+    start = 0
+    for _, run in groupby(stack.members, key=lambda member: (member.loss_text, member.shape.outputs)):
+        members = list(run)
+        span = tape.at("answer", start, start + len(members))
+        start += len(members)
+        feed = stack.feed(span.start, span.stop)
+        assert span.grad is not None and feed.target is not None
+        target = feed.target.new_zeros(len(members), tape.batch, *feed.target.shape[1:])
+        smoothing = torch.tensor([member.smoothing for member in members], dtype=stack.dtype, device=stack.device)
+        yield span, feed, target, members[0].bind_loss(span.value, target, span.grad, smoothing[:, None])
+
+
+def _place(share: Share) -> tuple[object, ...]:
+    """Models with the same products stand side by side, then those with the same structure."""
+    member = share.member
+    products = tuple((op.name, op.text) for op in member.training.ops if op.is_product)
+    return products, member.loss_text, member.training.text, member.answering.text, member.job.trial
+
+
+def _released(share: Share) -> State:
+    """A share's models, which from now on are in the stack alone."""
+    state, share.state = share.state, None
+    assert state is not None
+    return state

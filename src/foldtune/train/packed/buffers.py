@@ -1,0 +1,75 @@
+"""Where the numbers of M models lie: fixed places, so that a step allocates nothing and every address stays."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+import torch
+from torch import Tensor
+
+LANES = 32
+"""Numbers that torch's vector loops take at once, with AVX-512 and 32 bits; what is left goes through scalar code.
+
+A model's numbers begin at a multiple of it and are padded to one: then its last bit does not depend on who else shares
+the pack, neither in elementwise loops nor in matrix products.
+"""
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """A value of m models on a batch, or its gradient.
+
+    Args:
+        flat: all of its memory, padding included, (m, slab).
+        rows: the value, (m, B, *shape).
+        columns: whether memory holds (m, C, B), the order in which batch norms and products of hidden layers are
+            cheapest; else (m, B, *shape).
+    """
+
+    flat: Tensor
+    rows: Tensor
+    columns: bool
+
+    @property
+    def cols(self) -> Tensor:
+        """The value as (m, C, B)."""
+        return self.rows.transpose(1, 2)
+
+    def take(self, start: int, stop: int) -> "Buffer":
+        """Some of the models, side by side."""
+        return Buffer(self.flat[start:stop], self.rows[start:stop], self.columns)
+
+    def like(self) -> "Buffer":
+        """Another of the same form, zero."""
+        shape = tuple(self.rows.shape[2:])
+        return buffer(len(self.rows), self.rows.shape[1], shape, self.flat, columns=self.columns)
+
+
+def buffer(models: int, batch: int, shape: Sequence[int], like: Tensor, *, columns: bool | None = None) -> Buffer:
+    """A zero buffer.
+
+    Args:
+        models: m.
+        batch: B.
+        shape: of one row.
+        like: gives dtype and device.
+        columns: the memory order; by default columns for rows of one dimension.
+    """
+    columns = len(shape) == 1 if columns is None else columns
+    size = batch * prod(shape)
+    flat = like.new_zeros(models, size + -size % LANES)
+    if columns:
+        return Buffer(flat, flat[:, :size].view(models, shape[0], batch).transpose(1, 2), columns)
+    return Buffer(flat, flat[:, :size].view(models, batch, *shape), columns)
+
+
+def aligned_zeros(models: int, shape: Sequence[int], like: Tensor) -> Tensor:
+    """Zeros (m, *shape); every model's begin at a multiple of LANES where the shape is a matrix."""
+    size = prod(shape)
+    padded = size + -size % LANES if len(shape) == 2 else size
+    return like.new_zeros(models, padded)[:, :size].view(models, *shape)
+
+
+def empty_like_flat(source: Buffer) -> Tensor:
+    """Scratch memory of a buffer's size."""
+    return torch.empty_like(source.flat)

@@ -1,0 +1,1 @@
+"""Stacked kernels: layers, functions and losses of m models, forward and backward, on fixed memory."""

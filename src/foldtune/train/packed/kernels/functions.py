@@ -1,0 +1,161 @@
+"""Which kernel a function in a net's `forward` gets."""
+
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.fx
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from foldtune.errors import NotPackable
+from foldtune.train.packed.kernel import Bind
+from foldtune.train.packed.kernels.elementwise import FUNCTIONS, Add, Elementwise
+from foldtune.train.packed.kernels.layers import island, linear
+from foldtune.train.packed.kernels.shapes import Cat, Column, Flatten
+
+Shape = tuple[int, ...]
+Shapes = Mapping[str, Shape]
+
+ARITHMETIC: Mapping[Any, Callable[..., Tensor]] = {
+    operator.add: torch.add,
+    operator.iadd: torch.add,
+    torch.add: torch.add,
+    "add": torch.add,
+    operator.sub: torch.sub,
+    torch.sub: torch.sub,
+    operator.mul: torch.mul,
+    operator.imul: torch.mul,
+    torch.mul: torch.mul,
+    "mul": torch.mul,
+    operator.truediv: torch.div,
+    operator.neg: torch.neg,
+}
+SINGLE: Mapping[Any, Callable[..., Tensor]] = {
+    F.leaky_relu: F.leaky_relu,
+    F.gelu: F.gelu,
+    F.silu: F.silu,
+    F.elu: F.elu,
+    F.mish: F.mish,
+    F.softplus: F.softplus,
+}
+PLAIN: Mapping[Any, type[nn.Module]] = {
+    torch.relu: nn.ReLU,
+    F.relu: nn.ReLU,
+    "relu": nn.ReLU,
+    torch.sigmoid: nn.Sigmoid,
+    F.sigmoid: nn.Sigmoid,
+    "sigmoid": nn.Sigmoid,
+    torch.tanh: nn.Tanh,
+    F.tanh: nn.Tanh,
+    "tanh": nn.Tanh,
+}
+
+
+def bind_function(node: torch.fx.Node, shapes: Shapes, out: Shape, integers: set[str]) -> Bind:
+    """The kernel of a function or method call.
+
+    Args:
+        node: the call.
+        shapes: of one row of each value that it reads, by node.
+        out: of one row of what it gives.
+        integers: which of them are codes.
+
+    Raises:
+        NotPackable: there is none, or not with these arguments.
+    """
+    target = node.target
+    if target in PLAIN:
+        function = FUNCTIONS[PLAIN[target]](PLAIN[target]())
+        return lambda place: Elementwise(place, function)
+    if target is operator.getitem:
+        return _getitem(node, shapes, integers)
+    if target in (torch.cat, torch.concat):
+        return _cat(node, shapes)
+    if target in (torch.flatten, "flatten"):
+        return _flatten(node, shapes, out)
+    if target is F.linear:
+        return _linear(node)
+    if target in ARITHMETIC:
+        return _arithmetic(node, ARITHMETIC[target], shapes)
+    if target in SINGLE:
+        rest, named, called = node.args[1:], node.kwargs, SINGLE[target]
+        return island(lambda inputs, params, buffers, training: called(inputs[0], *rest, **named), flat=True)
+    raise NotPackable(f"`{getattr(target, '__name__', target)}` has no stacked kernel")
+
+
+def _arithmetic(node: torch.fx.Node, function: Callable[..., Tensor], shapes: Shapes) -> Bind:
+    if any(isinstance(value, torch.fx.Node) for value in node.kwargs.values()):
+        raise NotPackable(f"`{node.target}` gets a tensor by keyword")
+    if function is torch.add and len(node.args) == 2 and not node.kwargs and len(shapes) == 2:
+        first, second = shapes.values()
+        if first == second:
+            return Add
+    order = list(shapes)
+
+    def run(
+        inputs: Sequence[Tensor], params: Mapping[str, Tensor], buffers: Mapping[str, Tensor], training: bool
+    ) -> Tensor:
+        values = {**dict(zip(order, inputs, strict=True)), **params, **buffers}
+        args = [values[arg.name] if isinstance(arg, torch.fx.Node) else arg for arg in node.args]
+        return function(*_aligned(args), **node.kwargs)
+
+    return island(run)
+
+
+def _aligned(args: Sequence[Any]) -> list[Any]:
+    """Operands of fewer dimensions get them after the first, which counts models."""
+    most = max(arg.dim() for arg in args if isinstance(arg, Tensor))
+    return [
+        arg.reshape(len(arg), *[1] * (most - arg.dim()), *arg.shape[1:]) if isinstance(arg, Tensor) else arg
+        for arg in args
+    ]
+
+
+def _cat(node: torch.fx.Node, shapes: Shapes) -> Bind:
+    parts, dim = node.args[0], node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
+    if not isinstance(parts, list | tuple) or not isinstance(dim, int) or dim == 0:
+        raise NotPackable("`cat` over the rows of a batch")
+    names = [part.name for part in parts if isinstance(part, torch.fx.Node)]
+    if len(names) != len(parts) or set(names) != set(shapes) or len(set(names)) != len(names):
+        raise NotPackable("`cat` of something that is no value of its own")
+    if all(len(shape) == 1 for shape in shapes.values()):
+        return Cat
+    return island(lambda inputs, params, buffers, training: torch.cat(list(inputs), dim + (dim > 0)))
+
+
+def _flatten(node: torch.fx.Node, shapes: Shapes, out: Shape) -> Bind:
+    if len(out) != 1 or len(shapes) != 1:
+        raise NotPackable("`flatten` of some dimensions alone")
+    return Flatten
+
+
+def _getitem(node: torch.fx.Node, shapes: Shapes, integers: set[str]) -> Bind:
+    source, index = node.args
+    plain = isinstance(index, tuple) and all(isinstance(part, int | slice) for part in index)
+    if not isinstance(source, torch.fx.Node) or not plain or index[0] != slice(None):  # type: ignore[index]
+        raise NotPackable(f"indexing with {index}: it must take all rows of a batch, and columns by number")
+    if source.name in integers:
+        if len(index) != 2 or not isinstance(index[1], int):  # type: ignore[arg-type, index]
+            raise NotPackable("several columns of codes at once")
+        column: int = index[1]  # type: ignore[index]
+        return lambda place: Column(place, column)
+    full = (slice(None), *index)  # type: ignore[misc]
+    return island(lambda inputs, params, buffers, training: inputs[0][full])
+
+
+def _linear(node: torch.fx.Node) -> Bind:
+    nodes = [*node.args, *node.kwargs.values()]
+    names = [arg.name if isinstance(arg, torch.fx.Node) else None for arg in nodes]
+    x, weight, bias = (*names, None)[:3]
+    if x is None or weight is None:
+        raise NotPackable("`linear` must get tensors")
+
+    def run(
+        inputs: Sequence[Tensor], params: Mapping[str, Tensor], buffers: Mapping[str, Tensor], training: bool
+    ) -> Tensor:
+        known = {**params, **buffers}
+        return linear(inputs[0], known[weight], known[bias] if bias else None)
+
+    return island(run)

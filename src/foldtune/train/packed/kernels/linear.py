@@ -1,0 +1,57 @@
+"""Products of hidden layers with weights, and lookups in embedding tables."""
+
+import torch
+
+from foldtune.train.packed.kernel import Place
+
+
+class Linear:
+    """`torch.nn.Linear` on rows (m, B, I) -> (m, B, O), as products of (O, I) with (I, B)."""
+
+    def __init__(self, place: Place) -> None:
+        (source,) = place.inputs
+        self.x, self.out = source.cols, place.output.cols  # (m, I, B), (m, O, B)
+        self.weight = place.params["weight"]
+        self.bias = place.params["bias"].unsqueeze(2) if "bias" in place.params else None
+        if place.training:
+            (grad_x,) = place.grad_inputs
+            self.grad_x = grad_x.cols if grad_x is not None else None
+            self.grad, self.rows, self.transposed = place.grad.cols, source.rows, self.weight.transpose(1, 2)
+            self.grad_weight, self.grad_bias = place.grads["weight"], place.grads.get("bias")
+
+    def forward(self) -> None:
+        if self.bias is None:
+            torch.bmm(self.weight, self.x, out=self.out)
+        else:
+            torch.baddbmm(self.bias, self.weight, self.x, out=self.out)
+
+    def backward(self) -> None:
+        torch.bmm(self.grad, self.rows, out=self.grad_weight)
+        if self.grad_bias is not None:
+            torch.sum(self.grad, 2, out=self.grad_bias)
+        if self.grad_x is not None:
+            torch.bmm(self.transposed, self.grad, out=self.grad_x)
+
+
+class Embedding:
+    """`torch.nn.Embedding` on codes (m, B) -> (m, B, D): one lookup in m tables laid end to end."""
+
+    def __init__(self, place: Place) -> None:
+        (source,) = place.inputs
+        tables = place.params["weight"]  # (m, V, D)
+        models, self.size, _ = tables.shape
+        self.codes, self.out = source.rows, place.output.rows
+        self.tables = tables.reshape(-1, tables.shape[2]) if tables.is_contiguous() else None
+        self.each, self.place = tables, place
+        first = torch.arange(models, device=tables.device) * self.size
+        self.first = first.view(-1, *[1] * (self.codes.dim() - 1))
+
+    def forward(self) -> None:
+        tables = self.each.flatten(0, 1) if self.tables is None else self.tables
+        self.out.copy_(tables[(self.codes + self.first).reshape(-1)].view(self.out.shape))
+
+    def backward(self) -> None:
+        flat = (self.codes + self.first).reshape(-1)
+        grad = self.place.grad.rows.reshape(len(flat), -1)
+        found = torch.zeros(len(self.each) * self.size, grad.shape[1], dtype=grad.dtype, device=grad.device)
+        self.place.grads["weight"].copy_(found.index_add_(0, flat, grad).view(self.each.shape))
