@@ -1,11 +1,12 @@
 # make demo   two minutes from nothing to a leaderboard
 # make test   every test and check; what .ci/run calls
+# make bench  speed and memory beside peers, into benchmarks/RESULTS.md; 20 minutes on two quiet cores
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 DEMO_STORAGE := sqlite:///foldtune.db
 
-.PHONY: demo test unit check fix clean
+.PHONY: demo test unit check fix bench clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/installed
@@ -18,18 +19,25 @@ unit: $(VENV)/installed
 	$(BIN)/pytest -n auto -m "not slow"
 
 check: $(VENV)/installed
-	$(BIN)/ruff format --check src tests
-	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 fix: $(VENV)/installed
-	$(BIN)/ruff format src tests
-	$(BIN)/ruff check --fix src tests
+	$(BIN)/ruff format src tests benchmarks
+	$(BIN)/ruff check --fix src tests benchmarks
+
+bench: $(VENV)/bench
+	$(BIN)/python -m benchmarks.speed
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+$(VENV)/bench: $(VENV)/installed
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[bench]"
 	touch $@
 
 clean:

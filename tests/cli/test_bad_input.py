@@ -257,6 +257,10 @@ def test_wrong_data(foldtune: Command, rows: list[str] | None, data: str, said: 
         ),
         ({"search": "{trails: 3}"}, "study.yaml:5: search.trails: there is no key `trails` here. Did you mean trials?"),
         (
+            {"search": "{engine: pack}"},
+            "study.yaml:5: search.engine: this must be 'auto', 'packed' or 'lockstep', however: 'pack'.",
+        ),
+        (
             {"search": "{timeout: 2 hours}"},
             "search.timeout: a time is a number of seconds, or written 30s, 15m, 2h or 1d, however: '2 hours'.",
         ),

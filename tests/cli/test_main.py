@@ -95,3 +95,18 @@ def test_schema_accepts_the_study(folder: Path) -> None:
 def test_set_replaces_a_part_of_the_study(folder: Path) -> None:
     done = invoke("check", "small.yaml", "--set", "model.activation=GELU", "--json")
     assert "model.activation" not in json.loads(done.stdout)["parameters"]
+
+
+def test_engine_and_cohort_are_options_and_the_engine_is_shown(folder: Path) -> None:
+    options = ("--engine", "lockstep", "--cohort", "1", "--trials", "1", "--fork", "plain")
+    done = invoke("run", "small.yaml", *options, "--workers", "0", "--json")
+    assert done.exit_code == 0, done.output
+    assert [trial["engine"] for trial in json.loads(done.stdout)["trials"]] == ["lockstep"]
+    again = invoke("run", "small.yaml", "--fork", "plain", "--trials", "1", "--workers", "0", "--json")
+    assert json.loads(again.stdout) == json.loads(done.stdout)
+    assert json.loads(invoke("trial", "plain", "0", "--json").stdout)["engine"] == "lockstep"
+    assert " s, lockstep" in " ".join(invoke("trial", "plain", "0").stdout.split())
+    refused = invoke("run", "small.yaml", "--fork", "plain", "--cohort", "2", "--trials", "1", "--workers", "0")
+    assert "command line: search.cohort: the stored study has 1, however: 2." in str(refused.exception)
+    wrong = invoke("run", "small.yaml", "--engine", "fast", "--workers", "0")
+    assert "search.engine: this must be 'auto', 'packed' or 'lockstep', however: 'fast'." in str(wrong.exception)

@@ -1,13 +1,14 @@
 """Families against plain torch."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from foldtune import seeds
-from foldtune.models import MLP, ColumnEmbeddings, Sequential, TabularResNet
+from foldtune.models import MLP, ColumnEmbeddings, ConvNet, Sequential, TabularResNet
 from foldtune.models.builder import build_model
 from foldtune.models.layers import make_layer
 from foldtune.values import DataShape
@@ -39,6 +40,40 @@ def test_residual_net_is_its_equation() -> None:
     z = z + second(nn.functional.relu(first(nn.functional.layer_norm(z, (8,)))))
     out = net.head[2](nn.functional.relu(nn.functional.layer_norm(z, (8,))))
     torch.testing.assert_close(net(x), out)
+
+
+def test_conv_net_is_a_plain_sequential() -> None:
+    with seeds.torch_seeded(0):
+        ours = ConvNet((2, 6, 6), 3, n_blocks=3, d_block=4, norm="BatchNorm2d", dropout=0.5)
+    with seeds.torch_seeded(0):
+        plain = nn.Sequential(
+            *(nn.Conv2d(2, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.5)),
+            *(nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.5)),
+            *(nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.5)),
+            *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)),
+        )
+    x = torch.randn(6, 2, 6, 6)
+    for mode in (True, False):
+        answers = []
+        for model in (ours, plain):
+            with seeds.torch_seeded(1):
+                answers.append(model.train(mode)(x))
+        assert torch.equal(*answers)
+
+
+@pytest.mark.parametrize(
+    ("shape", "settings", "match"),
+    [
+        ((4,), {}, r"one to three sizes, not \(\) after the channels"),
+        ((1, 2, 3, 4, 5), {}, r"one to three sizes, not \(2, 3, 4, 5\) after the channels"),
+        ((1, 8, 8), {"kernel_size": 4}, "`kernel_size` must be odd and `pool` at least 1, not 4 and 2"),
+        ((1, 8, 8), {"pool": 0}, "`kernel_size` must be odd and `pool` at least 1, not 3 and 0"),
+        ((1, 8, 8), {"d_block": 0}, "`n_blocks` must be at least 0 and `d_block` at least 1, not 2 and 0"),
+    ],
+)
+def test_conv_nets_that_are_refused(shape: tuple[int, ...], settings: dict[str, Any], match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        ConvNet(shape, 3, **settings)
 
 
 def test_embeddings_stand_beside_the_numbers() -> None:

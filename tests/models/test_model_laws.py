@@ -41,7 +41,7 @@ MODELS: dict[str, dict[str, Any]] = {
     },
     "layers": {"use": "Sequential", "layers": ["Flatten", {"use": "Linear", "out_features": 5}, "Tanh", "Linear"]},
 }
-IMAGES = {
+IMAGES: dict[str, dict[str, Any]] = {
     "convolution": {
         "use": "Sequential",
         "layers": [
@@ -55,10 +55,31 @@ IMAGES = {
             "BatchNorm1d",
             "Linear",
         ],
-    }
+    },
+    "conv net": {"use": "ConvNet", "d_block": 6},
+    "conv net, all parts": {
+        "use": "ConvNet",
+        "n_blocks": 5,
+        "d_block": 4,
+        "kernel_size": 5,
+        "pool": 3,
+        "activation": "GELU",
+        "norm": {"use": "GroupNorm", "num_groups": 2},
+        "dropout": 0.2,
+        "d_embedding": 3,
+    },
+    "conv net without blocks": {"use": "ConvNet", "n_blocks": 0},
+}
+PLACES = {
+    "sequences": DataShape((2, 9), (), 3),
+    "images": SHAPES["images"],
+    "volumes and categories": DataShape((1, 4, 5, 6), (3, 4), 2),
 }
 CASES = {f"{model}, {shape}": (MODELS[model], SHAPES[shape]) for model in MODELS for shape in SHAPES}
 CASES |= {name: (node, SHAPES["images"]) for name, node in IMAGES.items()}
+CASES |= {
+    f"{name}, {shape}": (node, PLACES[shape]) for name, node in IMAGES.items() if "conv net" in name for shape in PLACES
+}
 
 over_cases: Callable[..., Any] = pytest.mark.parametrize(("node", "shape"), CASES.values(), ids=CASES)
 

@@ -1,7 +1,6 @@
 """The loop's decisions, what it stores, and that interruptions change nothing."""
 
 import random
-from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
@@ -14,7 +13,7 @@ from sqlalchemy import event, text
 
 from foldtune.search.loop import Search
 from foldtune.search.plan import Plan
-from foldtune.search.pool import LostWorkerError
+from foldtune.search.process import LostWorkerError
 from foldtune.search.status import Status
 from foldtune.store.store import Store
 from foldtune.testing.search_laws import (
@@ -22,8 +21,10 @@ from foldtune.testing.search_laws import (
     check_deaths,
     check_decisions,
     check_fold_order,
+    check_full,
     check_interruptions,
     check_same_trials,
+    decisions,
     halving,
     make_table,
     make_table_plan,
@@ -140,9 +141,9 @@ def test_timeout_counts_over_sessions(sqlite_url: str, monkeypatch: pytest.Monke
     monkeypatch.setattr("time.monotonic", lambda: now[0])
 
     class SlowPool(TablePool):
-        def step(self, trials: Iterable[int]) -> list[EpochReport]:
+        def step(self) -> list[EpochReport]:
             now[0] += 15.0
-            return super().step(trials)
+            return super().step()
 
     left = iter([False] * 4)
     ending, result = search_table(sqlite_url, plan, SlowPool(table), lambda: next(left, True))
@@ -165,7 +166,7 @@ def test_a_barrier_is_one_transaction_of_ours(sqlite_url: str, cohort: int) -> N
         event.listen(study.store.engine, "commit", commits.append)
         while study.running:
             before = study.copy.storage.get_all_trials(study.copy.study_id)
-            search._barrier(search.pool.step(study.running))
+            search._barrier(search.pool.step())
             barriers += 1
             assert len(commits) == barriers
         assert len(before) == cohort
@@ -180,7 +181,7 @@ def test_a_trial_enters_optuna_in_one_commit_and_is_told_at_rungs_and_at_its_end
         counts = []
         search._refill()
         while study.running:
-            search._barrier(search.pool.step(study.running))
+            search._barrier(search.pool.step())
             counts.append(len(commits))
     assert counts == [2, 2, 3, 3, 3, 3, 3, 3, 6]  # rungs 1, 3 and 9; the folds, the end
 
@@ -188,9 +189,10 @@ def test_a_trial_enters_optuna_in_one_commit_and_is_told_at_rungs_and_at_its_end
 def test_a_process_that_dies_between_an_epoch_and_its_result_fails_its_trial(sqlite_url: str) -> None:
     class LosingPool(TablePool):
         def finish(self, trial: int) -> TrialResult:
+            result = super().finish(trial)
             if trial == 2:
                 raise LostWorkerError(-9)
-            return super().finish(trial)
+            return result
 
     table = make_table(13, trials=5, epochs=3)
     _, result = search_table(sqlite_url, make_table_plan(table, {"pruner": {"use": "NopPruner"}}), LosingPool(table))
@@ -198,10 +200,70 @@ def test_a_process_that_dies_between_an_epoch_and_its_result_fails_its_trial(sql
     assert result.trials[2].failure == Failure("lost worker", "the training process died with exit code -9", "")
 
 
+def test_trials_that_stood_at_different_epochs_are_caught_up_together(sqlite_url: str) -> None:
+    table = make_table(14, trials=30, epochs=27)
+    plan = make_table_plan(table, {"cohort": 4})
+    _, whole = search_table(sqlite_url, plan, TablePool(table))
+    parts = renamed(plan)
+    left = iter([False] * 33)
+    search_table(sqlite_url, parts, TablePool(table), lambda: next(left, True))
+    with opened_study(sqlite_url, parts) as study:
+        stood = study.store.last_epochs(study.record.uuid)
+    assert sorted(stood.values()) == [0, 1, 5, 6]
+    pool = TablePool(table)
+    _, result = search_table(sqlite_url, parts, pool)
+    most = max(stood.values())
+    joined = [[number for number, epoch in stood.items() if epoch >= most - step] for step in range(most)]
+    assert pool.steps[:most] == joined
+    assert len(pool.read) == len(set(pool.read))
+    check_same_trials(whole.trials, result.trials)
+
+
+def test_a_search_that_is_interrupted_while_it_catches_up_asks_for_nothing(sqlite_url: str) -> None:
+    table = make_table(14, trials=6, epochs=9)
+    plan = make_table_plan(table, {"cohort": 3})
+    left = iter([False] * 4)
+    search_table(sqlite_url, plan, TablePool(table), lambda: next(left, True))
+    before, pool = _rows(sqlite_url, plan), TablePool(table)
+    left = iter([False, False, True])  # an answer that does not last
+    assert search_table(sqlite_url, plan, pool, lambda: next(left, False))[0] == "interrupted"
+    assert len(pool.steps) == 2 and _rows(sqlite_url, plan) == before
+
+
+def test_the_longest_trial_may_fail_while_the_others_have_not_joined_yet(sqlite_url: str) -> None:
+    class LosingPool(TablePool):
+        def step(self) -> list[EpochReport]:
+            reports = super().step()
+            return [self._lost(report) if report.trial == 0 else report for report in reports]
+
+        def _lost(self, report: EpochReport) -> EpochReport:
+            del self.epochs[report.trial]
+            return replace(report, failure=Failure("lost worker", "gone", ""))
+
+    table = make_table(18, trials=6, epochs=9)
+    plan = make_table_plan(table, {"cohort": 4, "pruner": {"use": "NopPruner"}})
+    with opened_study(sqlite_url, plan) as study:  # 0 stands at 5 epochs, the others at 2
+        search = Search(study, TablePool(table))
+        study.record.spec["search"]["cohort"] = 1
+        search._refill()
+        for _ in range(3):
+            search._barrier(search.pool.step())
+        study.record.spec["search"]["cohort"] = 4
+        search._refill()
+        for _ in range(2):
+            search._barrier(search.pool.step())
+        assert study.store.last_epochs(study.record.uuid) == {0: 5, 1: 2, 2: 2, 3: 2}
+    pool = LosingPool(table)
+    _, result = search_table(sqlite_url, plan, pool)
+    assert pool.steps[:6] == [[0], [], [], [1, 2, 3], [1, 2, 3], [1, 2, 3, 4]]
+    assert decisions(result.trials) == {0: ("failed", 5), **{number: ("complete", 9) for number in range(1, 6)}}
+    assert len(pool.read) == len(set(pool.read))
+
+
 def test_a_trial_that_is_lost_while_catching_up_fails_and_the_search_goes_on(sqlite_url: str) -> None:
     class LosingPool(TablePool):
-        def step(self, trials: Iterable[int]) -> list[EpochReport]:
-            good = [report for report in super().step(trials) if report.trial != 1]
+        def step(self) -> list[EpochReport]:
+            good = [report for report in super().step() if report.trial != 1]
             nothing = np.empty((0, 1))
             failure = Failure("lost worker", "gone", "")
             lost = [EpochReport(1, 1, nothing[:, 0], nothing, 0.0, failure=failure)] if 1 in self.epochs else []
@@ -221,6 +283,66 @@ def test_a_trial_that_is_lost_while_catching_up_fails_and_the_search_goes_on(sql
     assert news.count("trial 1 failed after 3 epochs: lost worker: gone") == 1
 
 
+def test_packs_stay_full_while_bad_trials_are_pruned(sqlite_url: str) -> None:
+    table = make_table(17, trials=60, epochs=27)
+    check_full(sqlite_url, make_table_plan(table, {"cohort": 8}), table)
+
+
+def test_a_cohort_of_1_trains_one_trial_after_the_other(sqlite_url: str) -> None:
+    table, pool = make_table(17, trials=8, epochs=9), TablePool(make_table(17, trials=8, epochs=9))
+    search_table(sqlite_url, make_table_plan(table, {"cohort": 1}), pool)
+    assert {len(trials) for trials in pool.steps} == {1}
+    assert [trials[0] for trials in pool.steps] == sorted(trials[0] for trials in pool.steps)
+
+
+class PackedPool(TablePool):
+    """Trial 0 trains in lockstep for a reason of its own, odd trials for another one, the others as a pack."""
+
+    def step(self) -> list[EpochReport]:
+        return [self._with_engine(report) for report in super().step()]
+
+    def _with_engine(self, report: EpochReport) -> EpochReport:
+        if report.trial > 0 and report.trial % 2 == 0:
+            return replace(report, engine="packed")
+        reason = "no kernel" if report.trial % 2 else "one fold"
+        return replace(report, reason=reason if report.epoch == 1 else None)
+
+
+def test_the_engine_of_each_trial_is_stored_and_each_reason_said_once_a_session(
+    sqlite_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="foldtune")
+    table = make_table(19, trials=6, epochs=4)
+    plan = make_table_plan(table, {"cohort": 4})
+    left = iter([False, False])
+    search_table(sqlite_url, plan, PackedPool(table), lambda: next(left, True))
+    reasons = ["trial 0 trains in lockstep: one fold", "trial 1 trains in lockstep: no kernel"]
+    assert _said(caplog) == reasons
+    caplog.clear()
+    _, result = search_table(sqlite_url, plan, PackedPool(table))
+    assert _said(caplog) == reasons
+    assert [trial.engine for trial in result.trials] == [
+        "lockstep", "lockstep", "packed", "lockstep", "packed", "lockstep"
+    ]  # fmt: skip
+
+
+def test_a_lost_trial_keeps_its_engine(sqlite_url: str) -> None:
+    class LosingPool(PackedPool):
+        def step(self) -> list[EpochReport]:
+            return [self._lost(report) if report.epoch == 2 else report for report in super().step()]
+
+        def _lost(self, report: EpochReport) -> EpochReport:
+            del self.epochs[report.trial]
+            return EpochReport(
+                report.trial, 1, report.losses, report.scores, 0.0, failure=Failure("lost worker", "gone", "")
+            )
+
+    table = make_table(20, trials=3, epochs=3)
+    _, result = search_table(sqlite_url, make_table_plan(table), LosingPool(table))
+    assert [trial.engine for trial in result.trials] == ["lockstep", "lockstep", "packed"]
+    assert [trial.state for trial in result.trials] == ["failed"] * 3
+
+
 def test_an_epoch_that_comes_out_otherwise_when_trained_again_is_said(
     sqlite_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -229,14 +351,14 @@ def test_an_epoch_that_comes_out_otherwise_when_trained_again_is_said(
     left = iter([False] * 3)
     search_table(sqlite_url, plan, TablePool(table), lambda: next(left, True))
     search_table(sqlite_url, plan, TablePool(table))
-    assert _warnings(caplog) == []
+    assert _said(caplog) == []
     other = renamed(plan)
     left = iter([False] * 3)
     search_table(sqlite_url, other, TablePool(table), lambda: next(left, True))
     table[1, 0, 1] += 1e-9
     search_table(sqlite_url, other, TablePool(table))
     said = "trial 1: epoch 2, trained again, differs from what is stored (another kind of machine?)"
-    assert _warnings(caplog) == [said]
+    assert _said(caplog) == [said]
 
 
 def test_watch_is_told_of_every_barrier_and_of_every_end_once(sqlite_url: str) -> None:
@@ -251,7 +373,7 @@ def test_watch_is_told_of_every_barrier_and_of_every_end_once(sqlite_url: str) -
     assert max(len(status.running) for status in told) == 2
 
 
-def _warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+def _said(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.name == "foldtune"]
 
 

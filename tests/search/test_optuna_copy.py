@@ -16,7 +16,7 @@ from foldtune.errors import StoreError
 from foldtune.search.loop import Search
 from foldtune.search.mirror import STATES
 from foldtune.search.plan import Plan
-from foldtune.search.pool import LostWorkerError
+from foldtune.search.process import LostWorkerError
 from foldtune.search.result import StudyResult, value
 from foldtune.search.run import run_study
 from foldtune.store.store import Store

@@ -1,18 +1,24 @@
 """Training processes: the same reports as from this process, and what happens when one dies."""
 
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from foldtune import space
 from foldtune.search.plan import Plan
-from foldtune.search.pool import LocalPool, LostWorkerError, Pool, ProcessPool, training_processes
+from foldtune.search.pool import LocalPool, Pool, ProcessPool
+from foldtune.search.process import KEEP_MEMORY, LostWorkerError, _keeping_memory, training_processes
+from foldtune.spec.schema import EngineChoice
 from foldtune.testing.search_laws import make_table, make_table_plan
 from foldtune.testing.store_laws import same
+from foldtune.train.lockstep import LockstepRun
+from foldtune.train.packed.engine import PackedRun
 from foldtune.values import Job
 
 START_S = 120.0
@@ -35,9 +41,14 @@ def test_a_job_that_failed_is_gone_from_this_process(plan: Plan) -> None:
     pool = LocalPool(plan.setup("cpu"))
     job = _job(plan, 0)
     pool.add(Job(0, {**job.config, "model": {"use": "MLP", "d_block": -1}}, plan.folds))
-    (report,) = pool.step([0])
+    (report,) = pool.step()
     assert report.failure is not None and report.failure.kind == "user code"
-    assert pool.runs == {}
+    assert pool.step() == []
+
+
+@pytest.mark.parametrize(("engine", "run"), [("lockstep", LockstepRun), ("packed", PackedRun), ("auto", PackedRun)])
+def test_the_engine_is_the_one_that_the_setup_names(plan: Plan, engine: EngineChoice, run: type[object]) -> None:
+    assert type(LocalPool(replace(plan.setup("cpu"), engine=engine)).run) is run
 
 
 @pytest.mark.slow
@@ -51,7 +62,7 @@ def test_jobs_are_dealt_evenly(plan: Plan, pool: ProcessPool) -> None:
     for trial in range(4):
         pool.add(_job(plan, trial))
     assert sorted(pool.processes.index(place) for place in pool.places.values()) == [0, 0, 1, 1]
-    pool.step(range(4))
+    pool.step()
     for trial in range(4):
         pool.drop(trial)
 
@@ -60,10 +71,10 @@ def test_jobs_are_dealt_evenly(plan: Plan, pool: ProcessPool) -> None:
 def test_a_process_that_dies_fails_its_jobs_and_is_replaced(plan: Plan, pool: ProcessPool) -> None:
     for trial in range(3):
         pool.add(_job(plan, trial))
-    pool.step(range(3))
+    pool.step()
     dead = pool.places[0]
     dead.process.kill()
-    reports = pool.step(range(3))
+    reports = pool.step()
     assert [report.failure is not None for report in reports] == [True, False, True]
     assert reports[0].failure is not None
     assert (reports[0].failure.kind, reports[0].failure.message) == (
@@ -72,13 +83,61 @@ def test_a_process_that_dies_fails_its_jobs_and_is_replaced(plan: Plan, pool: Pr
     )
     assert list(pool.places) == [1]
     assert dead not in pool.processes and all(process.is_alive() for process in pool.processes)
-    pool.places[1].process.kill()
+    pool.drop(1)
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_before_a_result_loses_its_other_jobs_and_no_new_ones(
+    plan: Plan, pool: ProcessPool
+) -> None:
+    for trial in range(4):
+        pool.add(_job(plan, trial))
+    pool.step()
+    dead = pool.places[0]
+    (other,) = (trial for trial, place in pool.places.items() if place is dead and trial != 0)
+    dead.process.kill()
     with pytest.raises(LostWorkerError, match="died with exit code -9"):
-        pool.finish(1)
-    pool.add(_job(plan, 3))  # goes to the process that lives, or to a fresh one
+        pool.finish(0)
     pool.add(_job(plan, 4))
-    assert [report.failure for report in pool.step([3, 4])] == [None, None]
-    pool.drop(3), pool.drop(4)
+    reports = pool.step()
+    assert [report.trial for report in reports] == [1, 2, 3, 4]
+    assert [report.trial for report in reports if report.failure is not None] == [other]
+    for trial in list(pool.places):
+        pool.drop(trial)
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_while_it_waits_is_replaced_before_it_gets_a_job(plan: Plan, pool: ProcessPool) -> None:
+    for process in pool.processes:
+        process.process.kill()
+        process.process.join()
+    pool.add(_job(plan, 0))
+    assert [report.failure for report in pool.step()] == [None]
+    pool.drop(0)
+
+
+@pytest.mark.slow
+def test_processes_keep_memory(pool: ProcessPool) -> None:
+    for process in pool.processes:
+        variables = Path(f"/proc/{process.process.pid}/environ").read_bytes().decode().split("\0")
+        assert {f"{name}={value}" for name, value in KEEP_MEMORY.items()} <= set(variables)
+
+
+def test_memory_is_given_back_where_the_user_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in KEEP_MEMORY:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MALLOC_TOP_PAD_", "1")
+    before = dict(os.environ)
+    with _keeping_memory():
+        assert dict(os.environ) == {**before, **KEEP_MEMORY, "MALLOC_TOP_PAD_": "1"}
+    assert dict(os.environ) == before
+
+
+@pytest.mark.parametrize(("device", "method"), [("cpu", "forkserver"), ("cuda", "spawn")])
+def test_no_process_is_forked_that_uses_cuda(device: str, method: str) -> None:
+    with training_processes(1, device=device) as (process,):
+        found = process.context.get_start_method()
+    assert found == (method if sys.platform == "linux" else "spawn")
 
 
 @pytest.mark.slow
@@ -116,7 +175,7 @@ def _trained(plan: Plan, pool: Pool) -> list[object]:
     """All that three jobs of two epochs report, apart from what clocks show."""
     for trial in range(3):
         pool.add(_job(plan, trial))
-    reports = [report for _ in range(2) for report in pool.step(range(3))]
+    reports = [report for _ in range(2) for report in pool.step()]
     numbers = [(report.trial, report.epoch, report.losses, report.scores) for report in reports]
     results = [pool.finish(0), pool.drop(1), pool.finish(2)]
     return [numbers, results]

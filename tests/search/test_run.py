@@ -217,6 +217,43 @@ def test_a_first_interrupt_ends_after_the_epoch_and_a_second_at_once(
     check_same_trials(whole.trials, parts.trials)
 
 
+@pytest.mark.parametrize("engine", ["lockstep", "packed"])
+def test_what_trains_at_once_does_not_change_a_trial(sqlite_url: str, engine: str) -> None:
+    suggested = {
+        **TREE["search"],
+        "engine": engine,
+        "sampler": {"use": "RandomSampler"},
+        "pruner": {"use": "NopPruner"},
+    }
+    results = {
+        cohort: run_study(
+            {**_renamed(f"at-once-{cohort}"), "search": {**suggested, "cohort": cohort}}, storage=sqlite_url, workers=0
+        )
+        for cohort in (1, 4)
+    }
+    check_same_trials(results[1].trials, results[4].trials)
+
+
+def test_a_packed_search_one_by_one_gives_the_trials_of_the_unpacked_one(sqlite_url: str) -> None:
+    live: list[int] = []
+    model = {**TREE["model"], "dropout": 0.0}  # engines draw their masks each in its own way
+    results = [
+        run_study(
+            {**_renamed(engine), "model": model, "search": {**TREE["search"], "engine": engine, "cohort": 1}},
+            storage=sqlite_url,
+            workers=0,
+            watch=lambda status: live.append(len(status.running)),
+        )
+        for engine in ("lockstep", "packed")
+    ]
+    assert set(live) <= {0, 1}
+    assert {trial.engine for trial in results[0].trials} == {"lockstep"}
+    for plain, packed in zip(*(result.trials for result in results), strict=True):
+        assert (plain.params, plain.state, plain.epochs) == (packed.params, packed.state, packed.epochs)
+        assert plain.scores is not None and packed.scores is not None
+        assert packed.scores == pytest.approx(plain.scores, rel=1e-3)  # float32, in another order of sums
+
+
 @pytest.mark.slow
 def test_the_number_of_processes_changes_nothing(tmp_path: Path) -> None:
     urls = {workers: f"sqlite:///{tmp_path}/{workers}.db" for workers in (0, 1, 3)}
@@ -240,7 +277,7 @@ def test_killed_again_and_again_it_comes_to_the_same_trials(tmp_path: Path) -> N
         _wait_until(lambda wanted=wanted: _epochs(tmp_path / "killed.db") >= wanted)  # type: ignore[misc]
         time.sleep(rng.uniform(0, 0.05))
         children = _children(process.pid)
-        assert len(children) >= workers
+        assert len(children) >= workers + 2 * (workers > 0)  # and what starts and tidies up after them
         process.kill()
         process.communicate()
         _wait_until(lambda children=children: not any(map(_lives, children)), 5.0)  # type: ignore[misc]
@@ -331,7 +368,9 @@ def _start(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
 
 
 def _children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    """Its processes, and theirs."""
+    children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return [*children, *(inner for child in children for inner in _children(child))]
 
 
 def _lives(pid: int) -> bool:

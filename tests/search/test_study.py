@@ -33,12 +33,37 @@ def test_the_first_five_trials_are_exempt(sqlite_url: str, plan: Plan) -> None:
         assert [study.ask().exempt for _ in range(7)] == [True] * 5 + [False] * 2
 
 
-def test_as_many_trials_train_at_once_as_there_were_processes_when_the_study_was_created(
-    sqlite_url: str, plan: Plan
+@pytest.mark.parametrize(
+    ("engine", "workers", "cohort"),
+    [("lockstep", 3, 3), ("lockstep", 0, 1), ("packed", 3, 8), ("auto", 0, 8), ("auto", 11, 11)],
+)
+def test_a_new_study_trains_a_trial_per_process_at_once_or_enough_for_packs(
+    sqlite_url: str, engine: str, workers: int, cohort: int
 ) -> None:
-    for workers in (3, 1, 0):
-        with closing(Store(sqlite_url)) as store, closing(open_study(plan, store, workers=workers)) as study:
-            assert study.cohort == 3
+    plan = make_table_plan(TABLE, {"cohort": None, "engine": engine})
+    for count in (workers, 1, 0):
+        with closing(Store(sqlite_url)) as store, closing(open_study(plan, store, workers=count)) as study:
+            assert study.cohort == cohort
+
+
+def test_the_engine_is_fixed_when_the_study_is_created(sqlite_url: str, plan: Plan) -> None:
+    packed = _changed(plan, ["search.engine=packed"])
+    for asked in (packed, plan):  # a file that does not say goes on as it began
+        with opened_study(sqlite_url, asked) as study:
+            assert study.setup("cpu").engine == "packed"
+            assert study.record.spec["search"]["engine"] == "packed"
+    message = 'command line: search.engine: the stored study has "packed", however: "lockstep".'
+    with (
+        pytest.raises(ResumeError, match=message),
+        opened_study(sqlite_url, _changed(plan, ["search.engine=lockstep"])),
+    ):
+        pass
+
+
+def test_the_default_engine_may_be_named(sqlite_url: str, plan: Plan) -> None:
+    for asked in (plan, _changed(plan, ["search.engine=auto"])):
+        with opened_study(sqlite_url, asked) as study:
+            assert study.setup("cpu").engine == "auto"
 
 
 def test_the_file_may_name_the_cohort(sqlite_url: str) -> None:
@@ -79,7 +104,7 @@ def test_the_budget_may_change_and_is_stored(sqlite_url: str, plan: Plan) -> Non
     )
     with closing(Store(sqlite_url)) as store:
         stored = store.study(plan.spec.name).spec["search"]
-    assert (stored["trials"], stored["timeout"], stored["patience"], stored["cohort"]) == (2, "5m", 3, 1)
+    assert (stored["trials"], stored["timeout"], stored["patience"], stored["cohort"]) == (2, "5m", 3, 8)
 
 
 def _changed(plan: Plan, overrides: list[str]) -> Plan:

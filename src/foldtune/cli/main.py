@@ -3,6 +3,7 @@
 0 done, 1 the work failed, 2 the request was wrong, 130 interrupted with everything saved.
 """
 
+import os
 import sys
 from typing import Annotated
 
@@ -44,6 +45,8 @@ def run(
     trials: o.Trials = None,
     timeout: o.Timeout = None,
     workers: o.Workers = None,
+    engine: o.Engine = None,
+    cohort: o.Cohort = None,
     seed: o.Seed = None,
     device: o.Device = "cpu",
     data: o.Data = None,
@@ -57,7 +60,9 @@ def run(
     from foldtune.cli.run import Request, run
 
     request = Request(storage, workers, device, as_json=json, quiet=quiet, verbose=verbose)
-    run(study, request, overrides=o.overrides(sets, trials=trials, timeout=timeout, seed=seed), data=data, fork=fork)
+    search: dict[str, int | str | None] = {"trials": trials, "timeout": timeout, "seed": seed}
+    overrides = o.overrides(sets, **search, engine=engine, cohort=cohort)
+    run(study, request, overrides=overrides, data=data, fork=fork)
 
 
 @app.command()
@@ -135,8 +140,20 @@ def dashboard(
     dashboard(storage, host, port)
 
 
+def script() -> None:
+    """The entry point of the `foldtune` command: `main`, without taking torch apart at the end, which takes a second."""
+    try:
+        main()
+    except SystemExit as end:
+        if "torch" not in sys.modules or not isinstance(end.code, int):
+            raise
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(end.code)  # everything is stored and closed
+
+
 def main() -> None:
-    """The entry point: runs the command and turns errors into messages and exit codes."""
+    """Runs the command and turns errors into messages and exit codes."""
     try:
         app()
     except RequestError as error:

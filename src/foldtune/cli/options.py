@@ -43,6 +43,17 @@ Workers = Annotated[
     int | None, typer.Option(help="Training processes; default one per core or GPU, 0: in this process.", min=0)
 ]
 Seed = Annotated[int | None, typer.Option(help="The study's seed.", show_default=False)]
+Engine = Annotated[
+    str | None,
+    typer.Option(
+        help="lockstep: each trial trains by itself; packed: those of one structure as one stack; default auto.",
+        metavar="auto|packed|lockstep",
+        show_default=False,
+    ),
+]
+Cohort = Annotated[
+    int | None, typer.Option(help="Trials in training at once; 1: one after the other.", show_default=False)
+]
 Device = Annotated[str, typer.Option(help="Where nets train, as torch names it: cpu, cuda, cuda:1.")]
 Data = Annotated[
     Path | None, typer.Option(help="Folder where the study's relative data paths now live.", show_default=False)
@@ -52,9 +63,15 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 Verbose = Annotated[int, typer.Option("--verbose", "-v", count=True, help="A line for every trial that ends.")]
 
 
-def overrides(
-    sets: list[str] | None, *, trials: int | None = None, timeout: str | None = None, seed: int | None = None
-) -> list[str]:
-    """Every option that replaces a part of the study, as `path=value`."""
-    named = {"search.trials": trials, "search.timeout": timeout, "search.seed": seed}
-    return [*(sets or []), *(f"{path}={value}" for path, value in named.items() if value is not None)]
+def overrides(sets: list[str] | None, **search: int | str | None) -> list[str]:
+    """Every option that replaces a part of the study, as `path=value`.
+
+    Args:
+        sets: such texts.
+        search: keys of the `search` section; None where an option was not given.
+
+    Example:
+        >>> overrides(["name=a"], trials=5, seed=None)
+        ['name=a', 'search.trials=5']
+    """
+    return [*(sets or []), *(f"search.{key}={value}" for key, value in search.items() if value is not None)]

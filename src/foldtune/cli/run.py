@@ -63,6 +63,7 @@ def _report(request: Request, search: Callable[[Watch], StudyResult]) -> None:
     stderr = Console(stderr=True)
     handler = RichHandler(console=stderr, show_path=False, show_time=False)
     logging.basicConfig(level=logging.WARNING, handlers=[handler], format="%(message)s")
+    logging.getLogger("foldtune").setLevel(logging.WARNING if request.quiet else logging.INFO)
     with Progress(stderr, live=not request.quiet, verbose=request.verbose > 0) as progress:
         result = search(progress)
     if request.as_json:

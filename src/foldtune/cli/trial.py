@@ -31,7 +31,8 @@ def show_trial(name: str, number: int, storage: str, *, as_json: bool) -> None:
     console = Console()
     heading = Text.assemble((f"{name}, trial {number}", "bold"), "  ", (trial.state, STATE_STYLES[trial.state]))
     exempt = ", exempt from pruning" if trial.exempt else ""
-    heading.append(f"  {trial.origin}{exempt}, {trial.epochs} epochs, {text.duration(trial.seconds)}", style="dim")
+    trained = f"{trial.epochs} epochs, {text.duration(trial.seconds)}, {trial.engine}"
+    heading.append(f"  {trial.origin}{exempt}, {trained}", style="dim")
     console.print(heading, "")
     console.print(configuration(trial), "")
     if trial.scores is not None:
@@ -92,6 +93,7 @@ def _document(study: StudyRecord, trial: TrialRecord, curves: Curves) -> dict[st
         "chosen_epochs": None if trial.chosen is None else trial.chosen.tolist(),
         "epochs": trial.epochs,
         "seconds": trial.seconds,
+        "engine": trial.engine,
         "curves": {"losses": curves.losses.tolist(), "scores": curves.scores.tolist()},
         "failure": failure,
     }

@@ -9,14 +9,15 @@ as if it had never stopped.
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Literal
 
 import numpy as np
 
-from foldtune.search.pool import LostWorkerError, Pool
+from foldtune.search.pool import Pool
+from foldtune.search.process import LostWorkerError
 from foldtune.search.status import RunningTrial, Status, news
 from foldtune.search.study import OpenStudy
 from foldtune.store.records import Barrier, Curves, TrialRecord
@@ -47,6 +48,7 @@ class Search:
     means: dict[int, float] = field(default_factory=dict, init=False)
     finished_here: int = field(default=0, init=False)
     news: tuple[str, ...] = field(default=(), init=False)
+    reasons: set[str] = field(default_factory=set, init=False)
 
     def __post_init__(self) -> None:
         self.began = self._lapped = time.monotonic()
@@ -54,7 +56,8 @@ class Search:
 
     def run(self) -> Ending:
         """Search until the budget is spent or something else ends it."""
-        self._catch_up()
+        if not self._catch_up():
+            return "interrupted"
         while True:
             ending = self._refill()
             self._tell()
@@ -62,29 +65,41 @@ class Search:
                 return ending
             if self.interrupted():
                 return "interrupted"
-            self._barrier(self.pool.step(self.study.running))
+            self._barrier(self.pool.step())
 
     def _tell(self) -> None:
         self.watch(self.status())
         self.news = ()
 
-    def _catch_up(self) -> None:
-        """Train the trials of an interrupted session to where they stood; what they report is stored already."""
+    def _catch_up(self) -> bool:
+        """Train the trials of an interrupted session to where they stood; what they report is stored already.
+
+        The pool steps all that it has: a trial joins when as many epochs are left to train as it has stored, so that
+        all arrive together.
+
+        Returns:
+            Whether they arrived; False when the search was interrupted again.
+        """
         uuid, store = self.study.record.uuid, self.study.store
-        behind = {number: epoch for number, epoch in store.last_epochs(uuid).items() if epoch > 0}
+        behind = store.last_epochs(uuid)
         stored = {number: store.curves(uuid, number) for number in behind}
-        for number in self.study.running:
-            self.pool.add(self.study.job(number))
-        while behind and not self.interrupted():
+        for left in range(max(behind.values(), default=0), 0, -1):
+            if self.interrupted():
+                return False
             self._tell()
-            reports = self.pool.step(behind)
+            self._join(number for number, epoch in behind.items() if epoch == left)
+            reports = self.pool.step()
             if lost := [report for report in reports if report.failure is not None]:
                 self._barrier(lost)
             for report in reports:
                 if report.failure is None:
                     self._compare(report, stored[report.trial])
-                if report.failure is not None or report.epoch == behind.get(report.trial):
-                    behind.pop(report.trial, None)
+        self._join(number for number, epoch in behind.items() if epoch == 0)
+        return True
+
+    def _join(self, trials: Iterable[int]) -> None:
+        for number in trials:
+            self.pool.add(self.study.job(number))
 
     def _refill(self) -> Ending | None:
         """Fill free slots with new trials; why there are no more, if so."""
@@ -97,7 +112,7 @@ class Search:
             self.study.store.add_trials(self.study.record.uuid, started)
             for trial in started:
                 self.study.copy.add(trial)
-                self.pool.add(self.study.job(trial.number))
+            self._join(trial.number for trial in started)
         return ending
 
     def _ending(self) -> Ending | None:
@@ -128,7 +143,10 @@ class Search:
     def _decide(self, trial: TrialRecord, report: EpochReport) -> TrialRecord:
         """A trial's next state after an epoch."""
         mirror, number = self.study.mirror, trial.number
-        trial = replace(trial, seconds=trial.seconds + report.seconds)
+        self._say_why(report)
+        lost = report.failure is not None and report.failure.kind == "lost worker"  # which no engine reports
+        engine = trial.engine if lost else report.engine
+        trial = replace(trial, seconds=trial.seconds + report.seconds, engine=engine)
         if report.failure is not None:
             return self._failed(trial, report.failure)
         trial = replace(trial, epochs=report.epoch)
@@ -176,7 +194,14 @@ class Search:
         if not np.array_equal(stored.scores[report.epoch - 1], report.scores, equal_nan=True):
             text = "trial %d: epoch %d, trained again, differs from what is stored (another kind of machine?)"
             logger.warning(text, report.trial, report.epoch)
+        self._say_why(report)
         self.means[report.trial] = fold_mean(report.scores[:, 0])
+
+    def _say_why(self, report: EpochReport) -> None:
+        """Say once of each reason that it keeps trials out of packs."""
+        if report.reason is not None and report.reason not in self.reasons:
+            self.reasons.add(report.reason)
+            logger.info("trial %d trains in lockstep: %s", report.trial, report.reason)
 
     def _elapsed(self) -> float:
         """Seconds that the study was searched for, earlier sessions included."""

@@ -73,7 +73,10 @@ class Plan:
 
     def setup(self, device: str) -> TrainingSetup:
         """What a training process gets."""
-        return TrainingSetup(self.dataset, self.metric_nodes, self.directions, self.spec.search.seed, device)
+        search = self.spec.search
+        return TrainingSetup(
+            self.dataset, self.metric_nodes, self.directions, search.seed, device=device, engine=search.engine
+        )
 
 
 def make_plan(file: StudyFile) -> Plan:

@@ -6,18 +6,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path as FilePath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from foldtune import refs
 from foldtune.errors import ResumeError, SpecError
-from foldtune.search.pool import LocalPool, Pool, ProcessPool, TrainingProcess, training_processes
+from foldtune.search.pool import LocalPool, Pool, ProcessPool
+from foldtune.search.process import TrainingProcess, training_processes
 from foldtune.search.result import StudyResult, read_result
 from foldtune.search.status import Status
 from foldtune.spec.load import StudyFile, read_spec, validate
 from foldtune.store.store import Store
-
-if TYPE_CHECKING:
-    from foldtune.search.plan import Plan
+from foldtune.train.engine import TrainingSetup
 
 STORAGE = "sqlite:///foldtune.db"
 
@@ -143,7 +142,7 @@ def _with_data(tree: dict[str, Any], data: Any) -> dict[str, Any]:
 def _run(file: StudyFile, storage: str, *, workers: int | None, device: str, watch: Watch | None) -> StudyResult:
     workers = default_workers(device) if workers is None else workers
     refs.importable(str(file.home))  # before the processes start, which inherit it
-    with training_processes(workers) as processes:
+    with training_processes(workers, device=device) as processes:
         from foldtune.search import optuna_parts  # these import torch, as the processes do at the same time
         from foldtune.search.loop import Search
         from foldtune.search.plan import make_plan
@@ -154,13 +153,12 @@ def _run(file: StudyFile, storage: str, *, workers: int | None, device: str, wat
         optuna_parts.quiet()
         with closing(Store(storage)) as store, closing(open_study(plan, store, workers=workers)) as study:
             with _interruptible() as interrupted:
-                pool = _pool(plan, processes, device)
+                pool = _pool(study.setup(device), processes)
                 ending = Search(study, pool, interrupted, watch or (lambda status: None)).run()
             return read_result(store, file.spec.name, ending)
 
 
-def _pool(plan: "Plan", processes: list[TrainingProcess], device: str) -> Pool:
-    setup = plan.setup(device)
+def _pool(setup: TrainingSetup, processes: list[TrainingProcess]) -> Pool:
     return ProcessPool(setup, processes) if processes else LocalPool(setup)
 
 

@@ -21,11 +21,15 @@ from foldtune.spec.fingerprint import changed, differences
 from foldtune.spec.schema import SearchSpec
 from foldtune.store.records import StudyRecord, TrialRecord
 from foldtune.store.store import Store
+from foldtune.train.engine import TrainingSetup
 from foldtune.train.stopping import fold_mean
 from foldtune.values import Job, Origin
 
 EXEMPT = 5
 """The first trials are never pruned: the reference that scores of pruned trials are corrected with."""
+
+PACK = 8
+"""Trials that train at once at least where they can be packed, so that packs are worth their while."""
 
 LIBRARIES = ("torch", "optuna", "scikit-learn", "numpy", "sqlalchemy", "foldtune")
 
@@ -91,6 +95,10 @@ class OpenStudy:
         self.trials[number] = trial
         return trial
 
+    def setup(self, device: str) -> TrainingSetup:
+        """What a training process gets; the engine, as the cohort, is fixed when the study is created."""
+        return replace(self.plan.setup(device), engine=self.record.spec["search"]["engine"])
+
     def job(self, number: int) -> Job:
         return Job(number, self.trials[number].config, self.plan.folds)
 
@@ -106,7 +114,8 @@ def open_study(plan: Plan, store: Store, *, workers: int) -> OpenStudy:
     Args:
         plan: what the study is made of.
         store: where its rows are, or will be.
-        workers: training processes; a new study trains as many trials at once, unless its file says another cohort.
+        workers: training processes; a new study trains as many trials at once, or 8 where they can be packed, unless
+            its file says another cohort.
 
     Raises:
         ResumeError: the stored study has another definition, other data or other splits; nothing was changed.
@@ -114,7 +123,7 @@ def open_study(plan: Plan, store: Store, *, workers: int) -> OpenStudy:
     """
     name, search = plan.spec.name, plan.spec.search
     stored = store.study(name) if name in {summary.name for summary in store.studies()} else None
-    record = _continued(stored, plan) if stored else _new_record(plan, max(1, workers))
+    record = _continued(stored, plan) if stored else _new_record(plan, _cohort(search, workers))
     mirror = Mirror(
         name,
         plan.directions,
@@ -141,7 +150,7 @@ def open_study(plan: Plan, store: Store, *, workers: int) -> OpenStudy:
 
 def _continued(stored: StudyRecord, plan: Plan) -> StudyRecord:
     """A stored study with the budget that is asked for."""
-    tree = _stored_tree(plan, stored.spec["search"]["cohort"])
+    tree = _stored_tree(plan, **{name: stored.spec["search"][name] for name in ("cohort", "engine")})
     check_same(stored, plan, tree)
     return replace(stored, spec=tree)
 
@@ -152,7 +161,7 @@ def check_same(record: StudyRecord, plan: Plan, tree: Mapping[str, Any]) -> None
     Args:
         record: the stored study.
         plan: what was asked for.
-        tree: its tree, the cohort included.
+        tree: its tree, cohort and engine included.
 
     Raises:
         ResumeError: every difference.
@@ -171,17 +180,33 @@ def check_same(record: StudyRecord, plan: Plan, tree: Mapping[str, Any]) -> None
         raise ResumeError([*problems[:-1], replace(last, hint=hint)], plan.file.source)
 
 
-def _stored_tree(plan: Plan, cohort: int) -> dict[str, Any]:
-    """The tree that the database holds: with it and the data alone, the study goes on."""
-    given = {"cohort": plan.spec.search.cohort or cohort, "enqueue": [dict(params) for params in plan.enqueued]}
-    return {**plan.tree, "search": {**plan.tree["search"], **given}}
+def _cohort(search: SearchSpec, workers: int) -> int:
+    """Trials that a new study trains at once, where its file does not say."""
+    return max(1, workers) if search.engine == "lockstep" else max(PACK, workers)
+
+
+def _stored_tree(plan: Plan, *, cohort: int, engine: str) -> dict[str, Any]:
+    """The tree that the database holds: with it and the data alone, the study goes on.
+
+    Args:
+        plan: what was asked for.
+        cohort: where its file does not say.
+        engine: the same.
+    """
+    search = plan.tree["search"]
+    given = {
+        "cohort": plan.spec.search.cohort or cohort,
+        "engine": search.get("engine", engine),
+        "enqueue": [dict(params) for params in plan.enqueued],
+    }
+    return {**plan.tree, "search": {**search, **given}}
 
 
 def _new_record(plan: Plan, cohort: int) -> StudyRecord:
     return StudyRecord(
         uuid=uuid4().hex,
         name=plan.spec.name,
-        spec=_stored_tree(plan, cohort),
+        spec=_stored_tree(plan, cohort=cohort, engine=plan.spec.search.engine),
         folder=str(plan.file.folder),
         file=str(plan.file.home / FilePath(plan.file.source.file).name) if plan.file.source.file else "",
         seed=plan.spec.search.seed,

@@ -17,6 +17,7 @@ CHANGEABLE = (("search", "trials"), ("search", "timeout"), ("search", "patience"
 """What may differ when a study goes on."""
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+EngineChoice = Literal["auto", "packed", "lockstep"]
 NonNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Column = str | int
@@ -125,7 +126,12 @@ class SearchSpec(Section):
     timeout: Seconds | None = Field(None, description="time in all: seconds, or 30s, 15m, 2h, 1d")
     patience: PositiveInt | None = Field(None, description="stop after so many trials without a better one")
     seed: int = Field(0, ge=0, description="every random number follows from it")
-    cohort: PositiveInt | None = Field(None, description="trials in training at once; absent: one per process")
+    cohort: PositiveInt | None = Field(
+        None, description="trials in training at once; absent: one per process, or at least 8 where they can be packed"
+    )
+    engine: EngineChoice = Field(
+        "auto", description="lockstep: each trial trains by itself; auto, packed: those of one structure as one stack"
+    )
     enqueue: Any = Field((), description="parameters to try first, or a YAML or JSON file with a list of them")
     sampler: Ref | None = Field(None, description="optuna.samplers; absent: TPE, multivariate, groups, constant liar")
     pruner: Ref | None = Field(None, description="optuna.pruners; absent: successive halving on the fold mean")

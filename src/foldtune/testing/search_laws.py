@@ -48,12 +48,14 @@ class TablePool:
         self.table, self.direction = table, direction
         self.epochs: dict[int, int] = {}
         self.read: list[tuple[int, int, int]] = []  # trial, fold, epoch
+        self.steps: list[list[int]] = []  # the trials of each
 
     def add(self, job: Job) -> None:
         self.epochs[job.trial] = 0
 
-    def step(self, trials: Iterable[int]) -> list[EpochReport]:
-        return [self._step(trial) for trial in sorted(trials)]
+    def step(self) -> list[EpochReport]:
+        self.steps.append(sorted(self.epochs))
+        return [self._step(trial) for trial in self.steps[-1]]
 
     def drop(self, trial: int) -> TrialResult:
         epoch, n_folds = self.epochs.pop(trial), self.table.shape[1]
@@ -204,6 +206,27 @@ def check_decisions(
         for epoch in range(1, epochs + 1)
     }
     assert set(pool.read) == wanted and len(pool.read) == len(wanted)
+
+
+def check_full(
+    url: str,
+    plan: Plan,
+    table: Floats,  # (trials, K, E) float64
+    share: float = 0.8,
+) -> None:
+    """Until the last trial begins, more than a share of the cohort trains, on the mean over barriers.
+
+    Args:
+        url: a database.
+        plan: a study of the table's sizes that names its cohort.
+        table: learning curves.
+        share: of the cohort.
+    """
+    pool = TablePool(table)
+    _, result = search_table(url, plan, pool)
+    live = [len(trials) for trials in pool.steps if trials[-1] < len(table) - 1]
+    assert live and any(trial.state == "pruned" for trial in result.trials)
+    assert np.mean(live) > share * int(result.record.spec["search"]["cohort"])
 
 
 def check_fold_order(

@@ -67,6 +67,93 @@ class Tied(Twice):
         return self.other(super().hidden(x))  # type: ignore[no-any-return]
 
 
+class Looping(Twice):
+    """The same layer over and over, in a loop that tracing cannot see."""
+
+    def hidden(self, x: Tensor) -> Tensor:
+        hidden = super().hidden(x)
+        for _ in range(len(x) // len(x) + 2):
+            hidden = torch.sin(self.spare(hidden))
+        return hidden
+
+
+class LoopingWithDropout(Looping):
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__(in_features, out_features)
+        self.dropout = nn.Dropout(0.1)
+
+    def hidden(self, x: Tensor) -> Tensor:
+        return self.dropout(super().hidden(x))  # type: ignore[no-any-return]
+
+
+class LoopingAndRemembering(Looping):
+    """Under `vmap`, what is assigned is lost."""
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__(in_features, out_features)
+        self.register_buffer("memory", torch.zeros(5))
+        self.memory: Tensor
+
+    def hidden(self, x: Tensor) -> Tensor:
+        self.memory = self.memory * 0.9 + 1.0
+        return super().hidden(x) + self.memory
+
+
+class LoopingWithoutSpare(Looping):
+    def hidden(self, x: Tensor) -> Tensor:
+        return self.layer(x) * (len(x) // len(x))  # type: ignore[no-any-return]
+
+
+class TiedLayers(Twice):
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__(in_features, out_features)
+        self.other = self.spare
+
+    def hidden(self, x: Tensor) -> Tensor:
+        return self.other(super().hidden(x))  # type: ignore[no-any-return]
+
+
+class Recurrent(Base):
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__(in_features, out_features)
+        del self.spare
+        self.cell: nn.Module = nn.GRU(5, 5, batch_first=True)
+
+    def hidden(self, x: Tensor) -> Tensor:
+        return self.cell(self.layer(x)[:, None])[0][:, 0]  # type: ignore[no-any-return]
+
+
+class Cells(Recurrent):
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__(in_features, out_features)
+        self.cell = nn.GRUCell(5, 5)
+
+    def hidden(self, x: Tensor) -> Tensor:
+        return self.cell(self.layer(x))  # type: ignore[no-any-return]
+
+
+class Scaled(Twice):
+    """Computes with parameters before it looks at any row."""
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__(in_features, out_features)
+        self.first, self.second = nn.Parameter(torch.ones(5)), nn.Parameter(torch.full((5,), 0.5))
+
+    def hidden(self, x: Tensor) -> Tensor:
+        return super().hidden(x) * (self.first + self.second)
+
+
+class Functional(Twice):
+    def hidden(self, x: Tensor) -> Tensor:
+        hidden = nn.functional.linear(super().hidden(x), weight=self.spare.weight)
+        return nn.functional.linear(hidden, self.spare.weight, self.spare.bias)
+
+
+class Scalars(Twice):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).exp().sum()
+
+
 class Remembering(Twice):
     def __init__(self, in_features: int, out_features: int) -> None:
         super().__init__(in_features, out_features)
@@ -98,6 +185,9 @@ def test_every_activation_is_taken(layer: type[nn.Module]) -> None:
 def test_nets_of_ones_own_are_taken() -> None:
     assert own(Twice) is None
     assert own(OtherInEval) is None, "training and evaluation are lowered each by itself"
+    assert own(Looping) is None, "`vmap` runs it as a whole"
+    assert own(Scaled) is None
+    assert own(Functional) is None
 
 
 @pytest.mark.parametrize(
@@ -105,9 +195,23 @@ def test_nets_of_ones_own_are_taken() -> None:
     [
         (Unused, "spare.weight is off by"),
         (Branching, "cannot be traced: TraceError"),
-        (Centred, "`mean` has no stacked kernel"),
+        (
+            Branching,
+            "nor can `vmap` run it as a whole: RuntimeError: vmap: It looks like you're attempting to use a Tensor",
+        ),
+        (Centred, "its answers depend on the rows beside a row"),
         (Frozen, "parameter `layer.bias` is not trained"),
-        (Tied, "other.weight"),
+        (Tied, "`other.weight` has a second name"),
+        (TiedLayers, "`other.weight` has a second name"),
+        (LoopingWithDropout, "it draws random numbers, which must be each model's own"),
+        (LoopingAndRemembering, "the loss is off by"),
+        (LoopingWithoutSpare, "spare.weight is off by"),
+        (
+            Cells,
+            "`GRUCell` (at `spare`) has no stacked kernel; nor can `vmap` run it as a whole: `aten::gru_cell`",
+        ),
+        (Recurrent, "as a whole: RuntimeError: Batching rule not implemented for aten::gru.input"),
+        (Scalars, "it does not answer row by row"),
         (Remembering, "the loss is off by"),
     ],
 )
@@ -124,6 +228,7 @@ def test_nets_that_are_refused(net: type[nn.Module], match: str) -> None:
         ({"loss": {"use": "CrossEntropyLoss", "reduction": "sum"}}, "not with its `reduction`"),
         ({"loss": {"use": "CrossEntropyLoss", "ignore_index": 1}}, "`ignore_index` is a class"),
         ({"model": {"use": "MLP", "norm": {"use": "BatchNorm1d", "momentum": None}}}, "counts its batches"),
+        ({"model": {"use": "MLP", "norm": {"use": "BatchNorm1d", "track_running_stats": False}}}, "rows beside a row"),
         ({"model": {"use": "MLP", "activation": "RReLU"}}, "`RReLU` (at `blocks.activation0`) has no stacked kernel"),
     ],
 )

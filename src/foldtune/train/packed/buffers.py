@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
-import torch
 from torch import Tensor
 
 LANES = 32
@@ -39,14 +38,34 @@ class Buffer:
         """Some of the models, side by side."""
         return Buffer(self.flat[start:stop], self.rows[start:stop], self.columns)
 
-    def like(self) -> "Buffer":
-        """Another of the same form, zero."""
+    def like(self, pool: "Pool | None" = None) -> "Buffer":
+        """Another of the same form."""
         shape = tuple(self.rows.shape[2:])
-        return buffer(len(self.rows), self.rows.shape[1], shape, self.flat, columns=self.columns)
+        return buffer(len(self.rows), self.rows.shape[1], shape, self.flat, columns=self.columns, pool=pool)
 
 
-def buffer(models: int, batch: int, shape: Sequence[int], like: Tensor, *, columns: bool | None = None) -> Buffer:
-    """A zero buffer.
+class Pool:
+    """Memory of buffers that are not in use at the same time as others."""
+
+    def __init__(self, given: Sequence[Buffer] = ()) -> None:
+        self.free = sorted((part.flat.view(-1) for part in given), key=len)
+
+    def take(self, size: int, like: Tensor) -> Tensor:
+        """The smallest piece that is large enough, or zeros."""
+        found = next((index for index, part in enumerate(self.free) if len(part) >= size), None)
+        return like.new_zeros(size) if found is None else self.free.pop(found)[:size]
+
+
+def buffer(
+    models: int,
+    batch: int,
+    shape: Sequence[int],
+    like: Tensor,
+    *,
+    columns: bool | None = None,
+    pool: Pool | None = None,
+) -> Buffer:
+    """A buffer, zero where its memory is not from a pool.
 
     Args:
         models: m.
@@ -54,22 +73,12 @@ def buffer(models: int, batch: int, shape: Sequence[int], like: Tensor, *, colum
         shape: of one row.
         like: gives dtype and device.
         columns: the memory order; by default columns for rows of one dimension.
+        pool: where memory may come from.
     """
     columns = len(shape) == 1 if columns is None else columns
     size = batch * prod(shape)
-    flat = like.new_zeros(models, size + -size % LANES)
+    slab = size + -size % LANES
+    flat = (pool or Pool()).take(models * slab, like).view(models, slab)
     if columns:
         return Buffer(flat, flat[:, :size].view(models, shape[0], batch).transpose(1, 2), columns)
     return Buffer(flat, flat[:, :size].view(models, batch, *shape), columns)
-
-
-def aligned_zeros(models: int, shape: Sequence[int], like: Tensor) -> Tensor:
-    """Zeros (m, *shape); every model's begin at a multiple of LANES where the shape is a matrix."""
-    size = prod(shape)
-    padded = size + -size % LANES if len(shape) == 2 else size
-    return like.new_zeros(models, padded)[:, :size].view(models, *shape)
-
-
-def empty_like_flat(source: Buffer) -> Tensor:
-    """Scratch memory of a buffer's size."""
-    return torch.empty_like(source.flat)

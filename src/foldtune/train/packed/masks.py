@@ -10,7 +10,7 @@ from torch import Tensor
 
 from foldtune import seeds
 
-_STEPS = 4
+STEPS_AT_ONCE = 4
 """Steps whose bits are drawn at once: few calls, and little enough to stay in the cache."""
 
 
@@ -30,7 +30,7 @@ class Masks:
         self._count, self._words = count, math.ceil(count / 4)
         self._sources: list[np.random.SFC64] = []
         self._drawn = np.empty((len(rates), 0), dtype=np.int16)
-        self._step = _STEPS
+        self._step = STEPS_AT_ONCE
 
     def start_epoch(self, keys: Sequence[tuple[int, ...]], epochs: Sequence[int], layer: str) -> None:
         """Seed every model's generator.
@@ -42,12 +42,12 @@ class Masks:
         """
         pairs = zip(keys, epochs, strict=True)
         self._sources = [np.random.SFC64(seeds.derive(*key, "dropout", epoch, layer)) for key, epoch in pairs]
-        self._step = _STEPS
+        self._step = STEPS_AT_ONCE
 
     def factors_(self, out: Tensor) -> None:  # (m, at least count)
         """Write 0 or 1 / (1 - rate) for every element; probabilities are exact to 1 / 65536."""
-        if self._step == _STEPS:
-            words = np.stack([source.random_raw(self._words * _STEPS) for source in self._sources])
+        if self._step == STEPS_AT_ONCE:
+            words = np.stack([source.random_raw(self._words * STEPS_AT_ONCE) for source in self._sources])
             self._drawn, self._step = words.view(np.int16), 0
         first = self._step * self._words * 4
         self._step += 1

@@ -1,7 +1,9 @@
 """A net as a list of operations that have stacked kernels: its forward pass, traced once."""
 
 import copy
+import itertools
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,6 +18,7 @@ from foldtune.models.builder import example_rows
 from foldtune.train.packed.kernel import Bind
 from foldtune.train.packed.kernels.functions import bind_function
 from foldtune.train.packed.kernels.layers import kernel_of
+from foldtune.train.packed.kernels.vmapped import vmapped
 from foldtune.values import DataShape
 
 INPUTS = ("numeric", "codes")
@@ -52,6 +55,16 @@ class Op:
         """Whether it is a matrix product, of which one of many models is much cheaper than many."""
         return self.text.startswith("Linear(")
 
+    def may_overwrite(self, producer: "Op") -> bool:
+        """Whether it can write over what `producer` gave it: neither needs that in its backward pass.
+
+        A rectifier needs the signs of what it gave, which dropout leaves as they are wherever a gradient passes.
+        """
+        own = self.text.startswith(("Dropout", "ReLU(", "Tanh(", "Sigmoid("))
+        rectified = producer.text.startswith("ReLU(") and self.text.startswith("Dropout")
+        plain = producer.text.startswith(("Linear(", "BatchNorm1d(", "LayerNorm(", "RMSNorm(", "GELU(", "SiLU("))
+        return own and len(self.shape) == 1 and (plain or rectified)
+
 
 @dataclass(frozen=True, eq=False)
 class Program:
@@ -70,12 +83,18 @@ class Program:
     @cached_property
     def slots(self) -> dict[str, str]:
         """Where each value lies. What a product reads lies at a place named by the product, whoever writes it: nets
-        that differ between their products then still share these."""
-        slots = {name: name for name in (*self.shapes, *(op.name for op in self.ops))}
+        that differ between their products then still share these. What nobody needs again is overwritten."""
+        slots = {name: name for name in (*self.shapes, *(op.name for op in self.ops))} | {self.output: "answer"}
+        readers = Counter(source for op in self.ops for source in op.sources)
         for op in reversed(self.ops):
-            if op.is_product and op.sources[0] not in self.shapes:
-                slots[op.sources[0]] = f"{op.name}.input"
-        return {**slots, self.output: "answer"}
+            (source, *more) = op.sources
+            if source in self.shapes or more:
+                continue
+            if op.is_product:
+                slots[source] = f"{op.name}.input"
+            elif readers[source] == 1 and source != self.output and op.may_overwrite(self.by_name[source]):
+                slots[source] = slots[op.name]
+        return slots
 
     @cached_property
     def by_name(self) -> dict[str, Op]:
@@ -124,7 +143,7 @@ class _GivenTwo(_Given):
 
 
 def lower(net: nn.Module, shape: DataShape, *, training: bool) -> Program:
-    """Trace a net's forward pass and find the kernel of every layer and function.
+    """Trace a net's forward pass and find the kernel of every layer and function; else make one kernel of it all.
 
     Args:
         net: any module.
@@ -132,10 +151,52 @@ def lower(net: nn.Module, shape: DataShape, *, training: bool) -> Program:
         training: whether branches on `self.training` are those of training.
 
     Raises:
-        NotPackable: the forward pass depends on values, or uses what has no stacked kernel.
+        NotPackable: it uses what has no stacked kernel, and `vmap` cannot run it either.
     """
+    _check_state(net)
+    try:
+        return _traced(net, shape, training)
+    except NotPackable as first:
+        try:
+            return _whole(net, shape, training)
+        except NotPackable as second:
+            raise NotPackable(f"{first}; nor can `vmap` run it as a whole: {second}") from first
+
+
+def _check_state(net: nn.Module) -> None:
     if frozen := [name for name, parameter in net.named_parameters() if not parameter.requires_grad]:
         raise NotPackable(f"parameter `{frozen[0]}` is not trained")
+    own = {**dict(net.named_parameters()), **dict(net.named_buffers())}
+    every = [*net.named_parameters(remove_duplicate=False), *net.named_buffers(remove_duplicate=False)]
+    if tied := [name for name, _ in every if name not in own]:
+        raise NotPackable(f"`{tied[0]}` has a second name")
+
+
+_SERIAL = itertools.count()
+
+
+def _whole(net: nn.Module, shape: DataShape, training: bool) -> Program:
+    """A program of one operation, which never shares its kernel.
+
+    Inside of `vmap` the last bits depend on how many models there are and on a model's place among them, so it runs
+    over the folds of one job, which are always together.
+    """
+    rows = example_rows(shape, "cpu")
+    bind, out = vmapped(net, rows, training=training)
+    given = {name: tuple(part.shape[1:]) for name, part in zip(INPUTS, rows, strict=False)}
+    op = Op(
+        name="net",
+        sources=tuple(given),
+        text=f"vmap {next(_SERIAL):09} {type(net).__name__}",
+        shape=out,
+        bind=bind,
+        params={name: name for name, _ in net.named_parameters()},
+        buffers={name: name for name, _ in net.named_buffers()},
+    )
+    return Program((op,), op.name, given)
+
+
+def _traced(net: nn.Module, shape: DataShape, training: bool) -> Program:
     inputs = example_rows(shape, "cpu")
     try:
         copied = copy.deepcopy(net).train(training)  # tracing leaves proxies in a net that assigns to itself
@@ -229,6 +290,8 @@ class _Lowering:
 
     def _function(self, node: torch.fx.Node) -> Op:
         read = [used for used in node.all_input_nodes if used.name in self.names]
+        if not read:
+            raise NotPackable(f"`{node.name}` is computed from parameters alone")
         known = {used.name: self.attributes[used.name] for used in node.all_input_nodes if used not in read}
         trained = dict(self.net.named_parameters())
         shapes = {used.name: self.shapes[used.name] for used in read}
@@ -247,7 +310,7 @@ class _Lowering:
     def _attribute(self, name: str) -> str:
         if name in dict(self.net.named_parameters()) or name in dict(self.net.named_buffers()):
             return name
-        raise NotPackable(f"`{name}` is a tensor that is neither parameter nor buffer, or has two names")
+        raise NotPackable(f"`{name}` is a tensor that is neither parameter nor buffer")
 
 
 def _plain(node: torch.fx.Node) -> str:

@@ -18,8 +18,9 @@ from foldtune.train.packed.tape import Group, Span, Tape
 from foldtune.train.packed.update import NEUTRAL, Regularizer, Update
 from foldtune.values import Floats
 
-ROWS_AT_ONCE = 256
-"""Validation rows of each model that go through the nets together, at most."""
+ROWS_AT_ONCE = 64
+"""Validation rows of each model that go through the nets together, at most; as many as a batch has, if that is more:
+then they use its memory."""
 
 
 class Stack:
@@ -48,7 +49,7 @@ class Stack:
         self._bind_answering()
 
     def state(self, share: Share) -> State:
-        """A share's models, copied."""
+        """A share's models, where they are."""
         start, stop = next((start, stop) for own, start, stop in self.spans if own is share)
         return self.store.take(start, stop)
 
@@ -89,16 +90,16 @@ class Stack:
     def _bind_training(self) -> None:
         groups, rates = self._groups(lambda member: member.training), self._rates()
         sizes = sorted({stop - start for start, stop in self.bounds}, reverse=True)
-        self.trainers = {
-            size: _Trainer(self, Tape(groups, self.store, size, self.like, training=True, rates=rates))
-            for size in sizes
-        }
+        self.trainers: dict[int, _Trainer] = {}
+        for size in sizes:
+            tape = Tape(groups, self.store, size, self.like, training=True, rates=rates, beside=self._first_tape())
+            self.trainers[size] = _Trainer(self, tape)
         self.regularize = Regularizer(self.store.blocks, self._settings())
         self.updates = [list(self._updates(share, start)) for share, start, _ in self.spans]
 
     def _bind_answering(self) -> None:
         most = max(len(share.member.job.folds[fold].valid) for share in self.shares for fold in share.folds)
-        chunks = math.ceil(most / ROWS_AT_ONCE)
+        chunks = math.ceil(most / max(ROWS_AT_ONCE, *self.trainers))
         size = math.ceil(most / chunks)
         valid = torch.zeros(len(self.keys), chunks * size, dtype=torch.int64)
         folds = [share.member.job.folds[fold] for share in self.shares for fold in share.folds]
@@ -106,7 +107,12 @@ class Stack:
             row[: len(fold.valid)] = torch.from_numpy(fold.valid.copy())
         self.valid = valid.to(self.device)
         groups = self._groups(lambda member: member.answering)
-        self.answering = _Pass(self, Tape(groups, self.store, size, self.like, training=False))
+        tape = Tape(groups, self.store, size, self.like, training=False, beside=self._first_tape())
+        self.answering = _Pass(self, tape)
+
+    def _first_tape(self) -> Tape | None:
+        """The tape of full batches, whose memory serves the others, too."""
+        return next((trainer.tape for trainer in self.trainers.values()), None)
 
     def _groups(self, program: Callable[[Member], Program]) -> list[Group]:
         """Neighbours of one structure."""

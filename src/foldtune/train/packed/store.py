@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import groupby
 
 import torch
@@ -19,7 +18,7 @@ class State:
 
     Args:
         params: {name: (m, *shape)}.
-        moments: what an update rule keeps of each parameter; two of the same form.
+        moments: what an update rule keeps of each parameter, two of the same form; empty before the first step.
         buffers: {name: (m, *shape)}.
     """
 
@@ -28,19 +27,19 @@ class State:
     buffers: Named
 
     def state_dict(self) -> dict[str, object]:
-        """Plain tensors."""
-        return {"params": dict(self.params), "moments": [dict(part) for part in self.moments], **self._rest()}
-
-    def _rest(self) -> dict[str, object]:
-        return {"buffers": dict(self.buffers)}
+        """Plain tensors, copied."""
+        params, first, second, buffers = (
+            {name: values.clone() for name, values in part.items()}
+            for part in (self.params, *self.moments, self.buffers)
+        )
+        return {"params": params, "moments": [first, second], "buffers": buffers}
 
 
 def state_of(nets: Sequence[nn.Module], dtype: torch.dtype, device: str) -> State:
     """Copies of the nets' parameters and buffers, no step taken yet."""
     params = _stacked([dict(net.named_parameters()) for net in nets], dtype, device)
     buffers = _stacked([dict(net.named_buffers()) for net in nets], dtype, device)
-    zeros = [{name: torch.zeros_like(param) for name, param in params.items()} for _ in range(2)]
-    return State(params, (zeros[0], zeros[1]), buffers)
+    return State(params, ({}, {}), buffers)
 
 
 def _stacked(each: Sequence[Mapping[str, Tensor]], dtype: torch.dtype, device: str) -> dict[str, Tensor]:
@@ -61,13 +60,11 @@ class Memory:
     view: Tensor
 
 
-def memory_of(values: Tensor) -> Memory:
-    """A padded copy of (m, *shape)."""
-    models, size = len(values), values[0].numel()
-    flat = values.new_zeros(models, size + -size % LANES)
-    view = flat[:, :size].view(values.shape)
-    view.copy_(values)
-    return Memory(flat, view)
+def zeros(models: int, like: Tensor) -> Memory:
+    """Zeros for models of which `like` is one parameter, (m', *shape)."""
+    size = like[0].numel()
+    flat = like.new_zeros(models, size + -size % LANES)
+    return Memory(flat, flat[:, :size].view(models, *like.shape[1:]))
 
 
 @dataclass(frozen=True)
@@ -99,13 +96,11 @@ class Store:
     """
 
     def __init__(self, states: Sequence[State]) -> None:
-        params = _joined(states, lambda state: state.params)
-        first, second = (_joined(states, partial(_moments, index)) for index in (0, 1))
-        self.blocks: list[Block] = []
-        for key, values in params.items():
-            moments = (memory_of(first[key]), memory_of(second[key]))
-            self.blocks.append(Block(*key, memory_of(values), memory_of(torch.zeros_like(values)), moments))
-        self.buffers = _joined(states, lambda state: state.buffers)
+        self.blocks = [_block(run) for run in _runs(states, lambda state: state.params)]
+        self.buffers = {
+            (run.name, run.start, run.stop): torch.cat([state.buffers[run.name] for state in run.states])
+            for run in _runs(states, lambda state: state.buffers)
+        }
         self.names = [(tuple(state.params), tuple(state.buffers)) for state in states for _ in range(_models(state))]
 
     def param(self, name: str, start: int, stop: int) -> Tensor:
@@ -128,45 +123,56 @@ class Store:
         return values[start - first : stop - first]
 
     def take(self, start: int, stop: int) -> State:
-        """Models of one structure, copied."""
+        """Models of one structure, where they are."""
         params, buffers = self.names[start]
         blocks = {name: self._block(name, start, stop) for name in params}
 
         def of(memory: Callable[[Block], Memory]) -> dict[str, Tensor]:
-            return {n: memory(b).view[start - b.start : stop - b.start].clone() for n, b in blocks.items()}
+            return {name: memory(b).view[start - b.start : stop - b.start] for name, b in blocks.items()}
 
         moments = of(lambda block: block.moments[0]), of(lambda block: block.moments[1])
-        copies = {name: self.buffer(name, start, stop).clone() for name in buffers}
-        return State(of(lambda block: block.param), moments, copies)
+        return State(of(lambda block: block.param), moments, {n: self.buffer(n, start, stop) for n in buffers})
 
     def _block(self, name: str, start: int, stop: int) -> Block:
         return next(b for b in self.blocks if b.name == name and b.start <= start and stop <= b.stop)
 
 
-Key = tuple[str, int, int]
-"""A name, the first model, and the first after the last."""
+@dataclass(frozen=True)
+class _Run:
+    """Models side by side that have a tensor of one name in one shape."""
+
+    name: str
+    start: int
+    stop: int
+    states: list[State]
 
 
-def _moments(index: int, state: State) -> Named:
-    return state.moments[index]
+def _block(run: _Run) -> Block:
+    """Memory for one parameter, filled from where it was."""
+    like = run.states[0].params[run.name]
+    param, grad, first, second = (zeros(run.stop - run.start, like) for _ in range(4))
+    for part, memory in ((0, first), (1, second), (None, param)):
+        row = 0
+        for state in run.states:
+            source = state.params if part is None else state.moments[part]
+            if run.name in source:
+                memory.view[row : row + _models(state)] = source[run.name]
+            row += _models(state)
+    return Block(run.name, run.start, run.stop, param, grad, (first, second))
 
 
 def _models(state: State) -> int:
     return len(next(iter((*state.params.values(), *state.buffers.values()))))
 
 
-def _joined(states: Sequence[State], part: Callable[[State], Named]) -> dict[Key, Tensor]:
-    """Every tensor of models side by side that have it in one shape."""
-    names = dict.fromkeys(name for state in states for name in part(state))
-    return {key: values for name in names for key, values in _runs(states, part, name)}
-
-
-def _runs(states: Sequence[State], part: Callable[[State], Named], name: str) -> Iterator[tuple[Key, Tensor]]:
-    start = 0
-    forms = [part(state)[name].shape[1:] if name in part(state) else None for state in states]
-    for form, pairs in groupby(zip(forms, states, strict=True), key=lambda pair: pair[0]):
-        members = [state for _, state in pairs]
-        stop = start + sum(_models(state) for state in members)
-        if form is not None:
-            yield (name, start, stop), torch.cat([part(state)[name] for state in members])
-        start = stop
+def _runs(states: Sequence[State], part: Callable[[State], Named]) -> Iterator[_Run]:
+    """Every tensor of neighbours that have it in one shape."""
+    for name in dict.fromkeys(name for state in states for name in part(state)):
+        start = 0
+        forms = [part(state)[name].shape[1:] if name in part(state) else None for state in states]
+        for form, pairs in groupby(zip(forms, states, strict=True), key=lambda pair: pair[0]):
+            members = [state for _, state in pairs]
+            stop = start + sum(map(_models, members))
+            if form is not None:
+                yield _Run(name, start, stop, members)
+            start = stop

@@ -13,7 +13,7 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
-from foldtune.train.packed.buffers import Buffer, buffer
+from foldtune.train.packed.buffers import Buffer, Pool, buffer
 from foldtune.train.packed.kernel import Kernel, Place
 from foldtune.train.packed.masks import Masks
 from foldtune.train.packed.program import Op, Program
@@ -100,6 +100,7 @@ class Tape:
         like: gives dtype and device.
         training: whether there is a backward pass.
         rates: dropout rates by layer, (M,); layers that a model lacks have any.
+        beside: a tape that never runs at the same time, whose memory is used again.
     """
 
     def __init__(
@@ -111,12 +112,13 @@ class Tape:
         *,
         training: bool,
         rates: Mapping[str, Tensor] | None = None,
+        beside: "Tape | None" = None,
     ) -> None:
         self.groups, self.store, self.batch, self.training = groups, store, batch, training
         self.rates = rates or {}
         self.masks: list[tuple[str, int, int, Masks]] = []
         self.spans: dict[str, list[Span]] = {}
-        self._allocate(like)
+        self._allocate(like, Pool(list(beside.buffers()) if beside else ()))
         order = _order([group.program for group in groups])
         self._last_users = {id(group): _last_users(group.program, order) for group in groups}
         kernels = [self._kernel(uses) for name in order for uses in self._shared(name)]
@@ -153,22 +155,30 @@ class Tape:
         for name, start, stop, masks in self.masks:
             masks.start_epoch(keys[start:stop], epochs[start:stop], f"{name} {self.batch}")
 
-    def _allocate(self, like: Tensor) -> None:
+    def buffers(self) -> Iterator[Buffer]:
+        """All memory of values that are no codes, and of their gradients."""
+        for span in (span for spans in self.spans.values() for span in spans):
+            yield from (part for part in (span.value, span.grad) if part and part.flat.is_floating_point())
+
+    def _allocate(self, like: Tensor, pool: Pool) -> None:
         shapes = [_slot_shapes(group.program) for group in self.groups]
         for slot in dict.fromkeys(slot for each in shapes for slot in each):
             pairs = zip(self.groups, (each.get(slot) for each in shapes), strict=True)
             self.spans[slot] = [
-                self._span(slot, found, [group for group, _ in run], like)
+                self._span(slot, found, [group for group, _ in run], like, pool)
                 for found, run in groupby(pairs, key=lambda pair: pair[1])
                 if found is not None
             ]
 
-    def _span(self, slot: str, found: tuple[tuple[int, ...], bool], groups: list[Group], like: Tensor) -> Span:
+    def _span(
+        self, slot: str, found: tuple[tuple[int, ...], bool], groups: list[Group], like: Tensor, pool: Pool
+    ) -> Span:
         (shape, integer), start, stop = found, groups[0].start, groups[-1].stop
         given = slot in ("numeric", "codes")
         kind = like.new_empty(0, dtype=torch.int64) if integer else like
-        value = buffer(stop - start, self.batch, shape, kind, columns=False if given or integer else None)
-        return Span(start, stop, value, value.like() if self.training and not given and not integer else None)
+        order, models = False if given or integer else None, stop - start
+        value = buffer(models, self.batch, shape, kind, columns=order, pool=None if integer else pool)
+        return Span(start, stop, value, value.like(pool) if self.training and not given and not integer else None)
 
     def _shared(self, name: str) -> Iterator[list[_Use]]:
         """Neighbours whose operation of that name is the same."""
@@ -207,7 +217,7 @@ class Tape:
             span.grad if program.needs_grad(source) else None for span, source in zip(spans, op.sources, strict=True)
         ]
         parts = [
-            total.like() if total is not None and not writes[program.slots[source]] else total
+            total.like() if total is not None and not writes[source] else total
             for total, source in zip(totals, op.sources, strict=True)
         ]
         grads = {key: self.store.grad(name, start, stop) for key, name in op.params.items()}
@@ -245,8 +255,8 @@ def _last_users(program: Program, order: Sequence[str]) -> dict[str, str]:
 
 
 def _places(program: Program, op: Op) -> list[str]:
-    """What an operation adds gradients to: slots, and parameters."""
-    return [program.slots[source] for source in op.sources] + [f"param {name}" for name in op.params.values()]
+    """What an operation adds gradients to: values, and parameters."""
+    return [*op.sources, *(f"param {name}" for name in op.params.values())]
 
 
 def _order(programs: Sequence[Program]) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from foldtune.train.packed.buffers import Buffer
 from foldtune.train.packed.kernel import Place
 
 aten: Any = torch.ops.aten
@@ -29,14 +30,12 @@ class Elementwise:
     """One function of every number."""
 
     def __init__(self, place: Place, function: Function) -> None:
-        (source,) = place.inputs
-        same = source.columns == place.output.columns
-        self.x, self.out = (source.flat, place.output.flat) if same else (source.rows, place.output.rows)
+        self.x, self.out = _alike(*place.inputs, place.output)
         self.function = function
         if place.training:
             (grad_x,) = place.grad_inputs
-            self.grad = place.grad.flat if same else place.grad.rows
-            self.grad_x = None if grad_x is None else grad_x.flat if same else grad_x.rows
+            self.grad, *grads = _alike(place.grad, *([] if grad_x is None else [grad_x]))
+            self.grad_x = grads[0] if grads else None
 
     def forward(self) -> None:
         self.function.forward(self.x, self.out)
@@ -50,15 +49,15 @@ class Dropout:
     """Zeroes elements with each model's probability and scales the others."""
 
     def __init__(self, place: Place) -> None:
-        (source,) = place.inputs
+        (source,), (grad_x,) = place.inputs, place.grad_inputs
         assert place.masks is not None
-        self.x, self.out, self.masks = source.flat, place.output.flat, place.masks
-        self.factors = torch.zeros_like(self.x)
-        (grad_x,) = place.grad_inputs
-        self.grad, self.grad_x = place.grad.flat, grad_x.flat if grad_x is not None else None
+        self.masks, factors = place.masks, place.output.like()
+        self.drawn = factors.flat
+        self.x, self.out, self.factors, self.grad = _alike(source, place.output, factors, place.grad)
+        self.grad_x = None if grad_x is None else _alike(grad_x, place.output)[0]
 
     def forward(self) -> None:
-        self.masks.factors_(self.factors)
+        self.masks.factors_(self.drawn)
         torch.mul(self.x, self.factors, out=self.out)
 
     def backward(self) -> None:
@@ -70,11 +69,10 @@ class Add:
     """The sum of two values of one shape."""
 
     def __init__(self, place: Place) -> None:
-        first, second = place.inputs
-        self.first, self.second, self.out = first.flat, second.flat, place.output.flat
+        self.first, self.second, self.out = _alike(*place.inputs, place.output)
         if place.training:
-            self.grad = place.grad.flat
-            self.grads = [grad.flat for grad in place.grad_inputs if grad is not None]
+            wanted = [grad for grad in place.grad_inputs if grad is not None]
+            self.grad, *self.grads = _alike(place.grad, *wanted)
 
     def forward(self) -> None:
         torch.add(self.first, self.second, out=self.out)
@@ -82,6 +80,12 @@ class Add:
     def backward(self) -> None:
         for grad in self.grads:
             grad.copy_(self.grad)
+
+
+def _alike(*buffers: Buffer) -> list[Tensor]:
+    """Whole slabs, or values where their memory orders differ."""
+    same = len({buffer.columns for buffer in buffers}) == 1
+    return [buffer.flat if same else buffer.rows for buffer in buffers]
 
 
 def _relu(_: nn.Module) -> Function:

@@ -2,6 +2,7 @@
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,9 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from foldtune.errors import NotPackable
-from foldtune.train.packed.kernel import Bind
+from foldtune.train.packed.kernel import Bind, Kernel, Place
 from foldtune.train.packed.kernels.elementwise import FUNCTIONS, Add, Elementwise
-from foldtune.train.packed.kernels.layers import island, linear
+from foldtune.train.packed.kernels.layers import island
+from foldtune.train.packed.kernels.linear import Linear
 from foldtune.train.packed.kernels.shapes import Cat, Column, Flatten
 
 Shape = tuple[int, ...]
@@ -76,7 +78,7 @@ def bind_function(node: torch.fx.Node, shapes: Shapes, out: Shape, integers: set
     if target in (torch.flatten, "flatten"):
         return _flatten(node, shapes, out)
     if target is F.linear:
-        return _linear(node)
+        return _linear(node, shapes)
     if target in ARITHMETIC:
         return _arithmetic(node, ARITHMETIC[target], shapes)
     if target in SINGLE:
@@ -86,9 +88,9 @@ def bind_function(node: torch.fx.Node, shapes: Shapes, out: Shape, integers: set
 
 
 def _arithmetic(node: torch.fx.Node, function: Callable[..., Tensor], shapes: Shapes) -> Bind:
-    if any(isinstance(value, torch.fx.Node) for value in node.kwargs.values()):
-        raise NotPackable(f"`{node.target}` gets a tensor by keyword")
-    if function is torch.add and len(node.args) == 2 and not node.kwargs and len(shapes) == 2:
+    if node.kwargs:
+        raise NotPackable(f"`{getattr(node.target, '__name__', node.target)}` gets arguments by keyword")
+    if function is torch.add and len(node.args) == 2 and len(shapes) == 2:
         first, second = shapes.values()
         if first == second:
             return Add
@@ -99,7 +101,7 @@ def _arithmetic(node: torch.fx.Node, function: Callable[..., Tensor], shapes: Sh
     ) -> Tensor:
         values = {**dict(zip(order, inputs, strict=True)), **params, **buffers}
         args = [values[arg.name] if isinstance(arg, torch.fx.Node) else arg for arg in node.args]
-        return function(*_aligned(args), **node.kwargs)
+        return function(*_aligned(args))
 
     return island(run)
 
@@ -145,17 +147,17 @@ def _getitem(node: torch.fx.Node, shapes: Shapes, integers: set[str]) -> Bind:
     return island(lambda inputs, params, buffers, training: inputs[0][full])
 
 
-def _linear(node: torch.fx.Node) -> Bind:
-    nodes = [*node.args, *node.kwargs.values()]
-    names = [arg.name if isinstance(arg, torch.fx.Node) else None for arg in nodes]
-    x, weight, bias = (*names, None)[:3]
-    if x is None or weight is None:
-        raise NotPackable("`linear` must get tensors")
+def _linear(node: torch.fx.Node, shapes: Shapes) -> Bind:
+    given = {**dict(zip(("input", "weight", "bias"), node.args, strict=False)), **node.kwargs}
+    names = {key: arg.name for key, arg in given.items() if isinstance(arg, torch.fx.Node)}
+    source = names.pop("input", None)
+    if source not in shapes or "weight" not in names or shapes.keys() & set(names.values()):
+        raise NotPackable("`linear` must get a value, and weights that are tensors of the net")
 
-    def run(
-        inputs: Sequence[Tensor], params: Mapping[str, Tensor], buffers: Mapping[str, Tensor], training: bool
-    ) -> Tensor:
-        known = {**params, **buffers}
-        return linear(inputs[0], known[weight], known[bias] if bias else None)
+    def bind(place: Place) -> Kernel:
+        fixed = {**place.params, **place.buffers}
+        params = {key: fixed[name] for key, name in names.items()}
+        grads = {key: place.grads[name] for key, name in names.items() if name in place.grads}
+        return Linear(replace(place, params=params, grads=grads))
 
-    return island(run)
+    return bind

@@ -1,7 +1,6 @@
 """Which kernel a layer of torch.nn gets."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from foldtune.train.packed.kernel import Bind, Kernel, Place
 from foldtune.train.packed.kernels.elementwise import FUNCTIONS, Dropout, Elementwise
 from foldtune.train.packed.kernels.island import Island, Stacked
 from foldtune.train.packed.kernels.linear import Embedding, Linear
+from foldtune.train.packed.kernels.maps import Conv, MapNorm, conv_settings
 from foldtune.train.packed.kernels.norms import BatchNorm, Norm, eps_of
 from foldtune.train.packed.kernels.shapes import Flatten
 
@@ -40,12 +40,16 @@ ELEMENTWISE: tuple[type[nn.Module], ...] = (
 OF_ROWS: tuple[type[nn.Module], ...] = (
     nn.MaxPool1d,
     nn.MaxPool2d,
+    nn.MaxPool3d,
     nn.AvgPool1d,
     nn.AvgPool2d,
+    nn.AvgPool3d,
     nn.AdaptiveAvgPool1d,
     nn.AdaptiveAvgPool2d,
+    nn.AdaptiveAvgPool3d,
     nn.AdaptiveMaxPool1d,
     nn.AdaptiveMaxPool2d,
+    nn.AdaptiveMaxPool3d,
     nn.Upsample,
     nn.ZeroPad2d,
     nn.PixelShuffle,
@@ -87,22 +91,11 @@ def island(function: Stacked, *, flat: bool = False) -> Bind:
 def of_rows(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """A function of (rows, ...) on (m, B, ...)."""
     answer = function(x.flatten(0, 1))
-    return answer.view(*x.shape[:2], *answer.shape[1:])
+    return answer.reshape(*x.shape[:2], *answer.shape[1:])
 
 
 def _linear(layer: Any, shape: Shape, out: Shape) -> Bind:
-    return Linear if len(shape) == 1 else island(_stacked_linear)
-
-
-def _stacked_linear(inputs: Sequence[Tensor], params: Mapping[str, Tensor], _: Any, __: bool) -> Tensor:
-    return linear(inputs[0], params["weight"], params.get("bias"))
-
-
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """`x @ weight.T + bias`: (m, B, ..., I), (m, O, I), (m, O) -> (m, B, ..., O)."""
-    rows = x.flatten(1, -2)
-    product = rows @ weight.transpose(1, 2) if bias is None else torch.baddbmm(bias[:, None], rows, weight.mT)
-    return product.view(*x.shape[:-1], -1)
+    return Linear
 
 
 def _batch_norm(layer: Any, shape: Shape, out: Shape) -> Bind:
@@ -110,22 +103,7 @@ def _batch_norm(layer: Any, shape: Shape, out: Shape) -> Bind:
         raise NotPackable("a batch norm with `momentum: null` counts its batches")
     if len(shape) == 1:
         return lambda place: BatchNorm(place, layer)
-    return island(partial(_stacked_batch_norm, layer))
-
-
-def _stacked_batch_norm(
-    layer: Any, inputs: Sequence[Tensor], params: Mapping[str, Tensor], buffers: Mapping[str, Tensor], training: bool
-) -> Tensor:
-    """One batch norm over m * C channels: (m, B, C, ...) -> the same."""
-    channels = inputs[0].transpose(1, 2).contiguous()
-    flat = channels.view(1, channels.shape[0] * channels.shape[1], -1)
-    means, variances = (buffers[key].view(-1) if key in buffers else None for key in ("running_mean", "running_var"))
-    scales, shifts = (params[key].reshape(-1) if key in params else None for key in ("weight", "bias"))
-    if training and layer.track_running_stats:
-        buffers["num_batches_tracked"].add_(1)
-    from_batch = training or not layer.track_running_stats
-    answer = F.batch_norm(flat, means, variances, scales, shifts, from_batch, layer.momentum, layer.eps)
-    return answer.view(channels.shape).transpose(1, 2)
+    return lambda place: MapNorm(place, layer)
 
 
 def _layer_norm(layer: Any, shape: Shape, out: Shape) -> Bind:
@@ -145,6 +123,17 @@ def _layer_norm(layer: Any, shape: Shape, out: Shape) -> Bind:
 def _group_norm(layer: Any, shape: Shape, out: Shape) -> Bind:
     def run(inputs: Sequence[Tensor], params: Mapping[str, Tensor], _: Any, __: bool) -> Tensor:
         normed = of_rows(lambda x: F.group_norm(x, layer.num_groups, eps=layer.eps), inputs[0])
+        return _scaled(normed, params, channels=True)
+
+    return island(run)
+
+
+def _instance_norm(layer: Any, shape: Shape, out: Shape) -> Bind:
+    if layer.track_running_stats or len(shape) < 2:
+        raise NotPackable("an instance norm with `track_running_stats`, or of single numbers")
+
+    def run(inputs: Sequence[Tensor], params: Mapping[str, Tensor], _: Any, __: bool) -> Tensor:
+        normed = of_rows(lambda x: F.instance_norm(x, eps=layer.eps), inputs[0])
         return _scaled(normed, params, channels=True)
 
     return island(run)
@@ -178,20 +167,8 @@ def _embedding(layer: Any, shape: Shape, out: Shape) -> Bind:
 
 
 def _conv(layer: Any, shape: Shape, out: Shape) -> Bind:
-    """One convolution of m * groups groups: each model's channels meet its own filters alone."""
-    if layer.padding_mode != "zeros":
-        raise NotPackable(f"`padding_mode: {layer.padding_mode}`")
-    function = {nn.Conv1d: F.conv1d, nn.Conv2d: F.conv2d}[type(layer)]
-
-    def run(inputs: Sequence[Tensor], params: Mapping[str, Tensor], _: Any, __: bool) -> Tensor:
-        x, weight = inputs[0].transpose(0, 1), params["weight"]  # (B, m, C, ...), (m, O, C / groups, ...)
-        models = len(weight)
-        bias = params["bias"].reshape(-1) if "bias" in params else None
-        settings = (layer.stride, layer.padding, layer.dilation, models * layer.groups)
-        answer = function(x.flatten(1, 2), weight.flatten(0, 1), bias, *settings)
-        return answer.view(len(x), models, -1, *answer.shape[2:]).transpose(0, 1)
-
-    return island(run)
+    settings = conv_settings(layer)
+    return lambda place: Conv(place, settings)
 
 
 def _flatten(layer: Any, shape: Shape, out: Shape) -> Bind:
@@ -221,4 +198,11 @@ KERNELS: Mapping[type[nn.Module], Callable[[Any, Shape, Shape], Bind]] = {
     nn.Flatten: _flatten,
     nn.Conv1d: _conv,
     nn.Conv2d: _conv,
+    nn.Conv3d: _conv,
+    nn.ConvTranspose1d: _conv,
+    nn.ConvTranspose2d: _conv,
+    nn.ConvTranspose3d: _conv,
+    nn.InstanceNorm1d: _instance_norm,
+    nn.InstanceNorm2d: _instance_norm,
+    nn.InstanceNorm3d: _instance_norm,
 }

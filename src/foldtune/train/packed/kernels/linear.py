@@ -1,23 +1,25 @@
 """Products of hidden layers with weights, and lookups in embedding tables."""
 
 import torch
+from torch import Tensor
 
+from foldtune.train.packed.buffers import Buffer
 from foldtune.train.packed.kernel import Place
 
 
 class Linear:
-    """`torch.nn.Linear` on rows (m, B, I) -> (m, B, O), as products of (O, I) with (I, B)."""
+    """`torch.nn.Linear` on rows (m, B, ..., I) -> (m, B, ..., O), as products of (O, I) with (I, B * ...)."""
 
     def __init__(self, place: Place) -> None:
         (source,) = place.inputs
-        self.x, self.out = source.cols, place.output.cols  # (m, I, B), (m, O, B)
+        self.x, self.out = _columns(source), _columns(place.output)
         self.weight = place.params["weight"]
         self.bias = place.params["bias"].unsqueeze(2) if "bias" in place.params else None
         if place.training:
             (grad_x,) = place.grad_inputs
-            self.grad_x = grad_x.cols if grad_x is not None else None
-            self.grad, self.rows, self.transposed = place.grad.cols, source.rows, self.weight.transpose(1, 2)
-            self.grad_weight, self.grad_bias = place.grads["weight"], place.grads.get("bias")
+            self.grad_x = _columns(grad_x) if grad_x is not None else None
+            self.grad, self.rows, self.transposed = _columns(place.grad), self.x.mT, self.weight.mT
+            self.grad_weight, self.grad_bias = (place.grads.get(name) for name in ("weight", "bias"))
 
     def forward(self) -> None:
         if self.bias is None:
@@ -26,11 +28,16 @@ class Linear:
             torch.baddbmm(self.bias, self.weight, self.x, out=self.out)
 
     def backward(self) -> None:
-        torch.bmm(self.grad, self.rows, out=self.grad_weight)
+        if self.grad_weight is not None:
+            torch.bmm(self.grad, self.rows, out=self.grad_weight)
         if self.grad_bias is not None:
             torch.sum(self.grad, 2, out=self.grad_bias)
         if self.grad_x is not None:
             torch.bmm(self.transposed, self.grad, out=self.grad_x)
+
+
+def _columns(value: Buffer) -> Tensor:  # (m, C, B * ...), a view
+    return value.cols if value.rows.dim() == 3 else value.rows.flatten(1, -2).mT
 
 
 class Embedding:

@@ -21,11 +21,15 @@ class Norm:
         center: whether the mean is subtracted.
     """
 
+    stored = False
+    """Whether statistics are those of the training rows, outside of training."""
+
     def __init__(self, place: Place, *, dim: int, eps: float, center: bool = True) -> None:
         (source,) = place.inputs
         self.x, self.out, self.dim, self.eps, self.center = source.cols, place.output.cols, dim, eps, center
         self.weight, self.bias = (_channels(place.params.get(name)) for name in ("weight", "bias"))
-        self.hat, self.scratch = source.like().cols, source.like().cols
+        self.hat = source.like().cols if place.training else self.out
+        self.scratch = source.like().cols if place.training or not self.stored else self.out
         few = self.x.sum(dim, keepdim=True)
         self.mean, self.variance, self.inverse = (torch.zeros_like(few) for _ in range(3))
         self.share = 1.0 / self.x.shape[dim]
@@ -81,6 +85,7 @@ class BatchNorm(Norm):
     """`torch.nn.BatchNorm1d`: statistics of a model are its own."""
 
     def __init__(self, place: Place, layer: nn.modules.batchnorm._BatchNorm) -> None:
+        self.stored = layer.track_running_stats
         super().__init__(place, dim=2, eps=layer.eps)
         self.momentum, self.tracked = float(layer.momentum or 0.0), layer.track_running_stats
         self.from_batch = place.training or not self.tracked
@@ -97,8 +102,7 @@ class BatchNorm(Norm):
         else:
             mean, variance = self.running
             torch.add(variance, self.eps, out=self.inverse).rsqrt_()
-            torch.sub(self.x, mean, out=self.hat).mul_(self.inverse)
-            self._scale(self.hat)
+            self._scale(torch.sub(self.x, mean, out=self.out).mul_(self.inverse))
         if self.tracked and self.updates:
             mean, variance = self.running
             mean.lerp_(self.mean, self.momentum)

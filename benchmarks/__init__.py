@@ -1,0 +1,1 @@
+"""How fast foldtune is, measured against what people would run instead."""

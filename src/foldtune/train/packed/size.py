@@ -1,0 +1,77 @@
+"""How much memory stacked models take, counted before they are built."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from foldtune.data.preprocess import FoldData
+from foldtune.train.engine import TrainingSetup
+from foldtune.train.packed.masks import STEPS_AT_ONCE
+from foldtune.train.packed.member import Member, Share
+from foldtune.train.packed.program import Program
+from foldtune.train.packed.stack import ROWS_AT_ONCE
+from foldtune.values import Job
+
+_PER_PARAMETER = 4
+"""Numbers kept for each: itself, its gradient, and two that update rules keep."""
+
+_SCORING = 40
+"""Bytes for each answer on validation rows while metrics are computed, in float64."""
+
+_FIXED = 2**16
+"""Bytes of a model whatever its size: generators, orders of rows, views."""
+
+
+def memory_of(setup: TrainingSetup, jobs: Sequence[Job]) -> int:
+    """Bytes that a packed Run needs for these jobs: state, activations with their gradients, and the rows they read.
+
+    Raises:
+        NotPackable: one of them cannot be stacked.
+
+    Example:
+        >>> from foldtune.testing.engine_laws import make_config, make_job, make_setup
+        >>> one, two = (memory_of(make_setup(), [make_job(make_config(), i) for i in range(n)]) for n in (1, 2))
+        >>> one < two < 2 * one
+        True
+    """
+    from foldtune.train.packed.engine import PackedEngine
+
+    engine = PackedEngine(setup)
+    members = [engine.member(job) for job in jobs]
+    tables = {id(data): data for member in members for data in member.data}
+    return sum(map(job_bytes, members)) + sum(map(_table_bytes, tables.values()))
+
+
+def job_bytes(member: Member) -> int:
+    """Bytes of one job's models, the rows that they read aside."""
+    return sum(len(share.folds) * _model_bytes(member, share) for share in member.shares)
+
+
+def _model_bytes(member: Member, share: Share) -> int:
+    assert share.state is not None
+    params = list(share.state.params.values())
+    itemsize = params[0].element_size() if params else torch.float32.itemsize
+    numbers = _PER_PARAMETER * sum(param[0].numel() for param in params)
+    sizes = sorted({stop - start for start, stop in share.bounds}, reverse=True)
+    numbers += sizes[0] * _per_row(member.training) + sum(sizes) * _scratch_per_row(member.training)
+    if sizes[0] < ROWS_AT_ONCE:  # else answers are computed in the memory of a batch
+        numbers += ROWS_AT_ONCE * _per_row(member.answering) // 2
+    most = max(len(member.job.folds[fold].valid) for fold in share.folds)
+    return numbers * itemsize + _SCORING * most * member.shape.outputs + _FIXED
+
+
+def _per_row(program: Program) -> int:
+    """Numbers of values and their gradients, for one row of a batch."""
+    slots = {program.slots[op.name]: math.prod(op.shape) for op in program.ops if not op.integer}
+    return sum(map(math.prod, program.shapes.values())) + 2 * sum(slots.values())
+
+
+def _scratch_per_row(program: Program) -> int:
+    """Numbers that kernels keep for themselves: norms two for each of theirs, dropout a factor and its random bits."""
+    norms = sum(2 * math.prod(op.shape) for op in program.ops if "Norm" in op.text)
+    return norms + sum((1 + STEPS_AT_ONCE // 2) * math.prod(op.shape) for op in program.ops if op.dropout is not None)
+
+
+def _table_bytes(data: FoldData) -> int:
+    return data.numeric.nbytes + data.codes.nbytes + data.target.nbytes

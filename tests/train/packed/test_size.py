@@ -1,0 +1,45 @@
+"""Memory that is foretold against memory that is there."""
+
+import gc
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from foldtune.testing.engine_laws import make_config, make_job, make_setup
+from foldtune.train.packed import PackedEngine, memory_of
+from foldtune.values import Job
+
+
+def held() -> dict[int, int]:
+    """Bytes of every storage that a tensor refers to, by address."""
+    gc.collect()
+    tensors = [part for part in gc.get_objects() if issubclass(type(part), torch.Tensor)]
+    return {part.untyped_storage().data_ptr(): part.untyped_storage().nbytes() for part in tensors}
+
+
+def jobs(net: dict[str, Any], count: int, batch_size: int) -> list[Job]:
+    config = make_config(model=net, training={"epochs": 4, "batch_size": batch_size})
+    return [make_job(config, trial) for trial in range(count)]
+
+
+@pytest.mark.parametrize("batch_size", [4, 20])
+@pytest.mark.parametrize(
+    "net",
+    [
+        {"use": "MLP", "n_blocks": 3, "d_block": 512},
+        {"use": "MLP", "n_blocks": 2, "d_block": 2048, "norm": "BatchNorm1d", "dropout": 0.2},
+        {"use": "TabularResNet", "n_blocks": 2, "d_block": 400, "norm": "LayerNorm", "dropout": 0.1},
+    ],
+    ids=["plain", "normed", "residual"],
+)
+def test_tensors_of_a_run_are_foretold_within_a_fifth(net: dict[str, Any], batch_size: int) -> None:
+    setup, wanted = replace(make_setup(), dtype="float32"), jobs(net, 3, batch_size)
+    foretold = memory_of(setup, wanted)
+    before = held()
+    run = PackedEngine(setup).start(wanted)
+    run.step()
+    assert not run.reasons
+    found = sum(size for place, size in held().items() if place not in before)
+    assert foretold == pytest.approx(found, rel=0.2)
