@@ -63,7 +63,7 @@ def test_factors_and_goals_say_how_many_times_as_fast() -> None:
     assert result.factor("packed 2p", "fused 2p") == pytest.approx(8)
     assert result.factor("packed 2p", "lightning") != result.factor("packed 2p", "lightning")  # NaN: left out
     found = {(pair.goal.of, pair.goal.against): pair.factor for pair in seen([result])}
-    assert found == {("packed 2p", "fused 2p"): pytest.approx(8)}
+    assert found == {("packed 2p", "fused 2p"): pytest.approx(8), ("packed 2p", "tight"): pytest.approx(30)}
     assert {goal.of for goal in GOALS} | {goal.against for goal in GOALS} <= {one.key for one in CONTENDERS}
 
 
@@ -73,7 +73,7 @@ def test_the_page_holds_every_figure() -> None:
     missing = contender("skorch")
     text = markdown(Report("make bench", [result_of({"packed 2p": 0.005, "fused 2p": 0.01}), slow], memory, [missing]))
     assert "| foldtune packed engine, 2 processes | 2 | 5.00 | 5.00-5.00 |  | 2.00 | 0.00 | 0.970 |" in text
-    assert "| tight loop, fused AdamW, 2 processes | 2.00 / 6 | no |" in text
+    assert "| tight loop, fused AdamW, 2 processes | 2.00 / 7 | no |" in text
     assert "| tight loop | 1 | 250.00 | 250.00-250.00 | 1.00 |  | 0.00 | 0.970 |" in text
     assert "Left out: skorch, cross_validate, as `skorch` is not installed" in text
     assert "| packed | 40 | 80.0 | 2.00 |  | 70.00 |" in text

@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from importlib import import_module
 from pathlib import PurePath
 from traceback import extract_tb
@@ -188,7 +188,8 @@ def importable(folder: str) -> None:
         sys.path.append(folder)
 
 
-def _signature(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+@cache
+def _signature(target: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     found = dict(inspect.signature(target).parameters)
     if inspect.isclass(target) and _is_open_ended(found) and (overloads := get_overloads(target.__init__)):
         found = dict(inspect.signature(overloads[0]).parameters)  # nn.LSTM(*args, **kwargs) hides its arguments

@@ -81,7 +81,7 @@ class EpochReport:
         done: no epoch is left: the planned ones are trained, or early stopping says so.
         failure: set when the job cannot go on; `losses` and `scores` are then NaN.
         engine: the engine that trained the job.
-        reason: in a job's first report, why it is not the packed one, where that was tried.
+        reason: in a job's first report, why that engine, where there was a choice.
     """
 
     trial: int

@@ -316,7 +316,10 @@ def test_the_engine_of_each_trial_is_stored_and_each_reason_said_once_a_session(
     plan = make_table_plan(table, {"cohort": 4})
     left = iter([False, False])
     search_table(sqlite_url, plan, PackedPool(table), lambda: next(left, True))
-    reasons = ["trial 0 trains in lockstep: one fold", "trial 1 trains in lockstep: no kernel"]
+    reasons = [
+        "trial 0 trains with the lockstep engine: one fold",
+        "trial 1 trains with the lockstep engine: no kernel",
+    ]
     assert _said(caplog) == reasons
     caplog.clear()
     _, result = search_table(sqlite_url, plan, PackedPool(table))

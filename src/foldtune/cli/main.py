@@ -3,6 +3,7 @@
 0 done, 1 the work failed, 2 the request was wrong, 130 interrupted with everything saved.
 """
 
+import atexit
 import os
 import sys
 from typing import Annotated
@@ -141,12 +142,13 @@ def dashboard(
 
 
 def script() -> None:
-    """The entry point of the `foldtune` command: `main`, without taking torch apart at the end, which takes a second."""
+    """The `foldtune` command: `main`, without taking torch apart at the end, which takes a second."""
     try:
         main()
     except SystemExit as end:
         if "torch" not in sys.modules or not isinstance(end.code, int):
             raise
+        atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(end.code)  # everything is stored and closed

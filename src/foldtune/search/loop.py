@@ -198,10 +198,11 @@ class Search:
         self.means[report.trial] = fold_mean(report.scores[:, 0])
 
     def _say_why(self, report: EpochReport) -> None:
-        """Say once of each reason that it keeps trials out of packs."""
+        """Say once of each reason which engine trains a trial, and aloud if it is not the packed one."""
         if report.reason is not None and report.reason not in self.reasons:
             self.reasons.add(report.reason)
-            logger.info("trial %d trains in lockstep: %s", report.trial, report.reason)
+            level = logging.DEBUG if report.engine == "packed" else logging.INFO
+            logger.log(level, "trial %d trains with the %s engine: %s", report.trial, report.engine, report.reason)
 
     def _elapsed(self) -> float:
         """Seconds that the study was searched for, earlier sessions included."""

@@ -12,6 +12,7 @@ from uuid import uuid4
 
 from foldtune import space
 from foldtune.errors import Problem, ResumeError
+from foldtune.search.cohort import default_cohort
 from foldtune.search.mirror import Mirror
 from foldtune.search.optuna_copy import OptunaCopy
 from foldtune.search.optuna_parts import most_epochs, rungs
@@ -27,9 +28,6 @@ from foldtune.values import Job, Origin
 
 EXEMPT = 5
 """The first trials are never pruned: the reference that scores of pruned trials are corrected with."""
-
-PACK = 8
-"""Trials that train at once at least where they can be packed, so that packs are worth their while."""
 
 LIBRARIES = ("torch", "optuna", "scikit-learn", "numpy", "sqlalchemy", "foldtune")
 
@@ -114,8 +112,8 @@ def open_study(plan: Plan, store: Store, *, workers: int) -> OpenStudy:
     Args:
         plan: what the study is made of.
         store: where its rows are, or will be.
-        workers: training processes; a new study trains as many trials at once, or 8 where they can be packed, unless
-            its file says another cohort.
+        workers: training processes; a new study trains as many trials at once, or a pack of them, unless its file
+            says another cohort.
 
     Raises:
         ResumeError: the stored study has another definition, other data or other splits; nothing was changed.
@@ -123,7 +121,7 @@ def open_study(plan: Plan, store: Store, *, workers: int) -> OpenStudy:
     """
     name, search = plan.spec.name, plan.spec.search
     stored = store.study(name) if name in {summary.name for summary in store.studies()} else None
-    record = _continued(stored, plan) if stored else _new_record(plan, _cohort(search, workers))
+    record = _continued(stored, plan) if stored else _new_record(plan, default_cohort(plan, workers))
     mirror = Mirror(
         name,
         plan.directions,
@@ -178,11 +176,6 @@ def check_same(record: StudyRecord, plan: Plan, tree: Mapping[str, Any]) -> None
         last = problems[-1]
         hint = "Nothing was changed. Undo the difference, or start a new study with `foldtune run --fork NAME`."
         raise ResumeError([*problems[:-1], replace(last, hint=hint)], plan.file.source)
-
-
-def _cohort(search: SearchSpec, workers: int) -> int:
-    """Trials that a new study trains at once, where its file does not say."""
-    return max(1, workers) if search.engine == "lockstep" else max(PACK, workers)
 
 
 def _stored_tree(plan: Plan, *, cohort: int, engine: str) -> dict[str, Any]:

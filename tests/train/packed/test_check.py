@@ -208,7 +208,7 @@ def test_nets_of_ones_own_are_taken() -> None:
         (LoopingWithoutSpare, "spare.weight is off by"),
         (
             Cells,
-            "`GRUCell` (at `spare`) has no stacked kernel; nor can `vmap` run it as a whole: `aten::gru_cell`",
+            "`GRUCell` (at `cell`) has no stacked kernel; nor can `vmap` run it as a whole: `aten::gru_cell`",
         ),
         (Recurrent, "as a whole: RuntimeError: Batching rule not implemented for aten::gru.input"),
         (Scalars, "it does not answer row by row"),

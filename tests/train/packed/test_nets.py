@@ -11,8 +11,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from foldtune.testing.engine_laws import EPOCHS, ROWS, Trained, assert_same, make_config, make_job, make_setup, train
+from foldtune.testing.engine_laws import (
+    EPOCHS,
+    ROWS,
+    Trained,
+    assert_same,
+    check_restored_equals_uninterrupted,
+    make_config,
+    make_job,
+    make_setup,
+    train,
+)
 from foldtune.train.engine import TrainingSetup
+from foldtune.train.packed import PackedEngine
 from foldtune.values import Config, EpochReport
 from tests.train.packed.test_engine import OPTIMIZERS, assert_equal_engines, exact, packed
 
@@ -109,6 +120,8 @@ STACKED: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
             "Linear",
         ),
     ),
+    "conv net": (IMAGE, {"use": "ConvNet", "n_blocks": 2, "d_block": 5, "norm": "BatchNorm2d", "activation": "GELU"}),
+    "conv net of sequences": (SEQUENCE, {"use": "ConvNet", "n_blocks": 1, "d_block": 3, "pool": 4}),
     "convolution over time": (
         SEQUENCE,
         layers({"use": "Conv1d", "out_channels": 5, "kernel_size": 2}, "BatchNorm1d", "ELU", "Flatten", "Linear"),
@@ -166,12 +179,18 @@ def test_company_changes_nothing(name: str) -> None:
     assert_company_changes_nothing(make_configs(net), make_setup_of(features))
 
 
+@pytest.mark.parametrize("name", ["conv net", "attention"])
+def test_a_pack_restored_goes_on_bitwise(name: str) -> None:
+    features, net = NETS[name]
+    check_restored_equals_uninterrupted(PackedEngine, make_setup_of(features), make_config(model=net))
+
+
 def test_dropout_of_images_does_not_depend_on_company() -> None:
-    configs = [
-        make_config(model=layers(CONV, {"use": "Dropout", "p": p}, "Flatten", {"use": "Dropout", "p": p}, "Linear"))
-        for p in (0.2, 0.5, 0.1)
+    nets = [
+        {"use": "ConvNet", "n_blocks": depth, "d_block": 3, "dropout": p}
+        for depth, p in ((1, 0.2), (2, 0.5), (2, 0.1), (1, 0.4))
     ]
-    assert_company_changes_nothing(configs, make_setup_of(IMAGE))
+    assert_company_changes_nothing([make_config(model=net) for net in nets], make_setup_of(IMAGE))
 
 
 def test_unlike_nets_do_not_touch() -> None:

@@ -34,8 +34,6 @@ _GENTLE = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.1, "dampening": 0.0, "n
 def is_packable(config: ConfigSpec, shape: DataShape, task: Task) -> str | None:
     """Why the packed engine cannot train a configuration; None when it can.
 
-    Its folds must train on equal numbers of rows, too, but for one row.
-
     Args:
         config: the configuration.
         shape: the data's, with the number of classes or of target columns as `outputs`.
@@ -70,13 +68,14 @@ def difference(config: ConfigSpec, shape: DataShape, head: Head) -> str | None:
     try:
         found = _stacked(nets, loss, shape, head, batches)
         expected = _plain([_undropped(net).double() for net in nets], loss.double(), head, batches)
+        independent = _rows_are_independent(nets[0], batches[0][0])
     except (RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
         return f"its stacked form does not run: {type(error).__name__}: {error}"
     for name, value in expected.items():
         gap = float((found[name] - value).abs().max()) if value.numel() else 0.0
         if not gap <= TOLERANCE:
             return f"its stacked form is not the net itself: {name} is off by {gap:.1e} after {STEPS} steps"
-    return None if _rows_are_independent(nets[0], batches[0][0]) else "its answers depend on the rows beside a row"
+    return None if independent else "its answers depend on the rows beside a row"
 
 
 def _stacked(

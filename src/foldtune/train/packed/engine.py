@@ -15,6 +15,7 @@ from foldtune.train.curves import failed, job_of, job_state
 from foldtune.train.engine import TrainingSetup
 from foldtune.train.lockstep import LockstepEngine
 from foldtune.train.packed.check import difference
+from foldtune.train.packed.choose import choose
 from foldtune.train.packed.member import Member, Share
 from foldtune.train.packed.stack import Stack
 from foldtune.train.packed.store import State
@@ -59,18 +60,23 @@ class PackedEngine:
         config = ConfigSpec.model_validate(job.config)
         data = self.lockstep.folds_data(config, job.folds)
         member = Member(job, data, setup=self.setup)
+        choice = choose(member)
+        if self.setup.engine == "auto" and not choice.packed:
+            raise NotPackable(choice.reason)
         text = member.text
         if text not in self._verdicts:
             self._verdicts[text] = difference(member.config, member.shape, member.head)
         if (reason := self._verdicts[text]) is not None:
             raise NotPackable(reason)
+        member.reason = choice.reason
         return member
 
 
 class PackedRun:
     """Live jobs in stacks; see `foldtune.train.engine.Run` for the contract.
 
-    `reasons` says of each job outside of the stacks why it trains in lockstep.
+    `reasons` says of each job outside of the stacks why it trains in lockstep. With `engine="packed"` every job that
+    can be stacked is, with "auto" those that gain by it.
     """
 
     def __init__(self, engine: PackedEngine) -> None:
@@ -212,7 +218,8 @@ class PackedRun:
         others = member.curves.others()
         for share in member.shares:
             share.schedule.end_epoch([others[fold] for fold in share.folds])
-        return replace(report, engine="packed")
+        reason = member.reason if report.epoch == 1 else None
+        return replace(report, engine="packed", reason=reason)
 
     def _failed(self, member: Member, error: Exception) -> EpochReport:
         epoch, n_metrics = member.curves.epoch + 1, len(self.engine.setup.metrics)

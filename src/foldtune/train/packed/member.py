@@ -90,6 +90,7 @@ class Member:
         self.counts = rows_per_epoch([len(fold.train) for fold in job.folds])
         self.curves = Curves(job, self.config, setup.directions)
         self.shares = self._shares(nets, setup)
+        self.reason: str | None = None  # why it is packed
 
     @property
     def text(self) -> str:

@@ -74,11 +74,13 @@ class Program:
         ops: in order.
         output: name of the answer.
         shapes: of one row of each input.
+        whole: why `vmap` runs the net as a whole; None where its parts have kernels.
     """
 
     ops: tuple[Op, ...]
     output: str
     shapes: Mapping[str, tuple[int, ...]]
+    whole: str | None = None
 
     @cached_property
     def slots(self) -> dict[str, str]:
@@ -158,7 +160,7 @@ def lower(net: nn.Module, shape: DataShape, *, training: bool) -> Program:
         return _traced(net, shape, training)
     except NotPackable as first:
         try:
-            return _whole(net, shape, training)
+            return _whole(net, shape, training, str(first))
         except NotPackable as second:
             raise NotPackable(f"{first}; nor can `vmap` run it as a whole: {second}") from first
 
@@ -175,7 +177,7 @@ def _check_state(net: nn.Module) -> None:
 _SERIAL = itertools.count()
 
 
-def _whole(net: nn.Module, shape: DataShape, training: bool) -> Program:
+def _whole(net: nn.Module, shape: DataShape, training: bool, reason: str) -> Program:
     """A program of one operation, which never shares its kernel.
 
     Inside of `vmap` the last bits depend on how many models there are and on a model's place among them, so it runs
@@ -193,7 +195,7 @@ def _whole(net: nn.Module, shape: DataShape, training: bool) -> Program:
         params={name: name for name, _ in net.named_parameters()},
         buffers={name: name for name, _ in net.named_buffers()},
     )
-    return Program((op,), op.name, given)
+    return Program((op,), op.name, given, reason)
 
 
 def _traced(net: nn.Module, shape: DataShape, training: bool) -> Program:
@@ -202,7 +204,7 @@ def _traced(net: nn.Module, shape: DataShape, training: bool) -> Program:
         copied = copy.deepcopy(net).train(training)  # tracing leaves proxies in a net that assigns to itself
         given = (_GivenOne, _GivenTwo)[len(inputs) - 1](copied)
         graph = torch.fx.Tracer().trace(given)
-        shapes = _shapes(torch.fx.GraphModule(given, graph).eval(), inputs)
+        shapes = _shapes(given.eval(), graph, inputs)
     except Exception as error:  # a user's forward may raise anything at all on a proxy; lockstep shows what it is worth
         raise NotPackable(f"its forward pass cannot be traced: {type(error).__name__}: {error}") from error
     return _Lowering(net, shapes, training).program(graph)
@@ -211,6 +213,12 @@ def _traced(net: nn.Module, shape: DataShape, training: bool) -> Program:
 class _Shapes(torch.fx.Interpreter):
     """Runs a graph and keeps what shape a row of each value has; parameters have none."""
 
+    def run_all(self, inputs: tuple[Tensor, ...]) -> None:
+        """As `run`, which would make a progress bar and a lock between processes for it."""
+        self.args_iter = iter(inputs)
+        for node in self.graph.nodes:
+            self.env[node] = self.run_node(node)
+
     def run_node(self, n: torch.fx.Node) -> Any:
         found = super().run_node(n)
         if isinstance(found, Tensor) and n.op != "get_attr":
@@ -218,10 +226,10 @@ class _Shapes(torch.fx.Interpreter):
         return found
 
 
-def _shapes(module: torch.fx.GraphModule, inputs: tuple[Tensor, ...]) -> dict[str, tuple[int, ...]]:
+def _shapes(net: nn.Module, graph: torch.fx.Graph, inputs: tuple[Tensor, ...]) -> dict[str, tuple[int, ...]]:
     with torch.no_grad():
-        _Shapes(module).run(*inputs)
-    return {node.name: node.meta["row"] for node in module.graph.nodes if "row" in node.meta}
+        _Shapes(net, graph=graph).run_all(inputs)
+    return {node.name: node.meta["row"] for node in graph.nodes if "row" in node.meta}
 
 
 class _Lowering:
@@ -247,7 +255,7 @@ class _Lowering:
                 output = self.names[node.args[0].name]
             else:
                 self._operation(node)
-        given = {name: self.shapes[name] for name in INPUTS if name in self.names}
+        given = {name: self._row(name) for name in INPUTS if name in self.names}
         if output in given:
             raise NotPackable("it answers with what it is given")
         return Program(tuple(self.ops), output, given)
@@ -269,14 +277,14 @@ class _Lowering:
         flattens = isinstance(layer, nn.Flatten) or node.target in (torch.flatten, "flatten")
         (source, *_) = node.all_input_nodes or (None,)
         same = source is not None and self.shapes.get(source.name) == self.shapes.get(node.name)
-        return flattens and same and len(self.shapes[node.name]) == 1
+        return flattens and same and len(self._row(node.name)) == 1
 
     def _layer(self, node: torch.fx.Node) -> Op:
         name = _plain(node)
         layer = self.net.get_submodule(name)
         if len(node.args) != 1 or node.kwargs or not isinstance(node.args[0], torch.fx.Node):
             raise NotPackable(f"layer `{name}` must get one tensor")
-        shape, out = self.shapes[node.args[0].name], self.shapes[node.name]
+        shape, out = self._row(node.args[0].name), self._row(node.name)
         return Op(
             name=self.names[node.name],
             sources=(self.names[node.args[0].name],),
@@ -294,18 +302,24 @@ class _Lowering:
             raise NotPackable(f"`{node.name}` is computed from parameters alone")
         known = {used.name: self.attributes[used.name] for used in node.all_input_nodes if used not in read}
         trained = dict(self.net.named_parameters())
-        shapes = {used.name: self.shapes[used.name] for used in read}
+        shapes = {used.name: self._row(used.name) for used in read}
         integers = {used.name for used in read if self.names[used.name] == "codes"}
         return Op(
             name=node.name,
             sources=tuple(self.names[used.name] for used in read),
             text=f"{node.op} {node.target} {node.args} {node.kwargs}",
-            shape=self.shapes[node.name],
-            bind=bind_function(node, shapes, self.shapes[node.name], integers),
+            shape=self._row(node.name),
+            bind=bind_function(node, shapes, self._row(node.name), integers),
             params={key: name for key, name in known.items() if name in trained},
             buffers={key: name for key, name in known.items() if name not in trained},
             integer=bool(integers),
         )
+
+    def _row(self, name: str) -> tuple[int, ...]:
+        """The shape of one row of a node's value."""
+        if name not in self.shapes:
+            raise NotPackable(f"`{name}` in its forward pass is no tensor with a row for each of the batch")
+        return self.shapes[name]
 
     def _attribute(self, name: str) -> str:
         if name in dict(self.net.named_parameters()) or name in dict(self.net.named_buffers()):
