@@ -18,9 +18,9 @@ def masks(
 
 
 def factors(made: Masks, count: int, models: int = 4) -> Tensor:
-    out = torch.zeros(models, count)
-    made.factors_(out)
-    return out
+    kept = made.draw()
+    assert kept.shape == (models, count)
+    return kept * made.scale
 
 
 def test_each_model_keeps_its_share_and_its_mean() -> None:

@@ -47,8 +47,8 @@ class Buffer:
 class Pool:
     """Memory of buffers that are not in use at the same time as others."""
 
-    def __init__(self, given: Sequence[Buffer] = ()) -> None:
-        self.free = sorted((part.flat.view(-1) for part in given), key=len)
+    def __init__(self, given: Sequence[Tensor | None] = ()) -> None:
+        self.free = sorted((part.view(-1) for part in given if part is not None), key=len)
 
     def take(self, size: int, like: Tensor) -> Tensor:
         """The smallest piece that is large enough, or zeros."""

@@ -33,6 +33,7 @@ class Place:
         grad_output: the gradient of the output; None outside of training.
         grads: where gradients of the parameters go.
         masks: random bits, for dropout in training.
+        shared: memory for use within one call, the same for all kernels of a tape.
     """
 
     inputs: tuple[Buffer, ...]
@@ -43,6 +44,7 @@ class Place:
     grad_output: Buffer | None = None
     grads: Mapping[str, Tensor] = field(default_factory=dict)
     masks: Masks | None = None
+    shared: Tensor | None = None
 
     @property
     def training(self) -> bool:

@@ -26,7 +26,7 @@ class Masks:
         keep = 1 - rates[:, None]
         highest = ((keep * 65536).round() - 32769).clamp(-32768, 32767)
         self._highest: NDArray[np.int16] = highest.to(torch.int16).cpu().numpy()  # the largest number that keeps
-        self._scale = torch.where(keep > 0, 1 / keep, 0.0)
+        self.scale = torch.where(keep > 0, 1 / keep, 0.0)
         self._count, self._words = count, math.ceil(count / 4)
         self._sources: list[np.random.SFC64] = []
         self._drawn = np.empty((len(rates), 0), dtype=np.int16)
@@ -44,12 +44,12 @@ class Masks:
         self._sources = [np.random.SFC64(seeds.derive(*key, "dropout", epoch, layer)) for key, epoch in pairs]
         self._step = STEPS_AT_ONCE
 
-    def factors_(self, out: Tensor) -> None:  # (m, at least count)
-        """Write 0 or 1 / (1 - rate) for every element; probabilities are exact to 1 / 65536."""
+    def draw(self) -> Tensor:  # (m, count) uint8
+        """1 for every element that is kept; probabilities are exact to 1 / 65536."""
         if self._step == STEPS_AT_ONCE:
             words = np.stack([source.random_raw(self._words * STEPS_AT_ONCE) for source in self._sources])
             self._drawn, self._step = words.view(np.int16), 0
         first = self._step * self._words * 4
         self._step += 1
         kept = self._drawn[:, first : first + self._count] <= self._highest  # in NumPy, four times as fast
-        torch.mul(torch.from_numpy(kept.view(np.uint8)).to(out.device), self._scale, out=out[:, : self._count])
+        return torch.from_numpy(kept.view(np.uint8)).to(self.scale.device)

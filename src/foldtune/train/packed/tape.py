@@ -118,7 +118,8 @@ class Tape:
         self.rates = rates or {}
         self.masks: list[tuple[str, int, int, Masks]] = []
         self.spans: dict[str, list[Span]] = {}
-        self._allocate(like, Pool(list(beside.buffers()) if beside else ()))
+        self._allocate(like, Pool(list(beside.memory()) if beside else ()))
+        self.shared = like.new_zeros(max(map(Tensor.numel, self.memory()), default=0))
         order = _order([group.program for group in groups])
         self._last_users = {id(group): _last_users(group.program, order) for group in groups}
         kernels = [self._kernel(uses) for name in order for uses in self._shared(name)]
@@ -155,10 +156,10 @@ class Tape:
         for name, start, stop, masks in self.masks:
             masks.start_epoch(keys[start:stop], epochs[start:stop], f"{name} {self.batch}")
 
-    def buffers(self) -> Iterator[Buffer]:
+    def memory(self) -> Iterator[Tensor]:
         """All memory of values that are no codes, and of their gradients."""
         for span in (span for spans in self.spans.values() for span in spans):
-            yield from (part for part in (span.value, span.grad) if part and part.flat.is_floating_point())
+            yield from (part.flat for part in (span.value, span.grad) if part and part.flat.is_floating_point())
 
     def _allocate(self, like: Tensor, pool: Pool) -> None:
         shapes = [_slot_shapes(group.program) for group in self.groups]
@@ -209,6 +210,7 @@ class Tape:
             output=out.value,
             params={key: self.store.param(name, start, stop) for key, name in op.params.items()},
             buffers={key: self.store.buffer(name, start, stop) for key, name in op.buffers.items()},
+            shared=self.shared,
         )
         if not self.training or out.grad is None:
             return op.bind(place), False

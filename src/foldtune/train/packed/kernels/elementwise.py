@@ -51,18 +51,18 @@ class Dropout:
     def __init__(self, place: Place) -> None:
         (source,), (grad_x,) = place.inputs, place.grad_inputs
         assert place.masks is not None
-        self.masks, factors = place.masks, place.output.like()
-        self.drawn = factors.flat
-        self.x, self.out, self.factors, self.grad = _alike(source, place.output, factors, place.grad)
-        self.grad_x = None if grad_x is None else _alike(grad_x, place.output)[0]
+        self.masks, self.output = place.masks, place.output
+        ours = [source, place.output, place.grad, grad_x or place.grad]
+        self.x, self.out, self.grad, self.grad_x = (_in_order_of(place.output, buffer) for buffer in ours)
+        self.wanted, self.scale = grad_x is not None, place.masks.scale.view(-1, *[1] * (self.out.dim() - 1))
 
     def forward(self) -> None:
-        self.masks.factors_(self.drawn)
-        torch.mul(self.x, self.factors, out=self.out)
+        self.kept = self.masks.draw().view(self.out.shape)
+        torch.mul(self.x, self.kept, out=self.out).mul_(self.scale)
 
     def backward(self) -> None:
-        if self.grad_x is not None:
-            torch.mul(self.grad, self.factors, out=self.grad_x)
+        if self.wanted:
+            torch.mul(self.grad, self.kept, out=self.grad_x).mul_(self.scale)
 
 
 class Add:
@@ -80,6 +80,11 @@ class Add:
     def backward(self) -> None:
         for grad in self.grads:
             grad.copy_(self.grad)
+
+
+def _in_order_of(output: Buffer, buffer: Buffer) -> Tensor:
+    """A value as memory holds the output: (m, C, B), or (m, B, ...)."""
+    return buffer.cols if output.columns else buffer.rows
 
 
 def _alike(*buffers: Buffer) -> list[Tensor]:

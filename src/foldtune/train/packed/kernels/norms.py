@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from foldtune.train.packed.buffers import Pool
 from foldtune.train.packed.kernel import Place
 
 
@@ -29,7 +30,7 @@ class Norm:
         self.x, self.out, self.dim, self.eps, self.center = source.cols, place.output.cols, dim, eps, center
         self.weight, self.bias = (_channels(place.params.get(name)) for name in ("weight", "bias"))
         self.hat = source.like().cols if place.training else self.out
-        self.scratch = source.like().cols if place.training or not self.stored else self.out
+        self.scratch = self.out if self.stored and not place.training else source.like(Pool([place.shared])).cols
         few = self.x.sum(dim, keepdim=True)
         self.mean, self.variance, self.inverse = (torch.zeros_like(few) for _ in range(3))
         self.share = 1.0 / self.x.shape[dim]
@@ -49,18 +50,21 @@ class Norm:
             torch.sum(product, 2, out=self.grad_weight)
         if self.grad_bias is not None:
             torch.sum(self.grad, 2, out=self.grad_bias)
-        if self.grad_x is None:
-            return
+        if self.grad_x is not None:
+            self._backward_x(self.grad_x, product)
+
+    def _backward_x(self, grad_x: Tensor, product: Tensor) -> None:
+        """The gradient of the input; `product` is that of the output times `hat`, and is overwritten."""
         grad = self.grad
         if self.weight is not None:
-            grad = torch.mul(self.grad, self.weight, out=self.grad_x)
+            grad = torch.mul(self.grad, self.weight, out=grad_x)
             torch.mul(grad, self.hat, out=product)
         torch.sum(product, self.dim, keepdim=True, out=self.second).mul_(self.share)
         torch.mul(self.hat, self.second, out=product)
         if self.center:
             torch.sum(grad, self.dim, keepdim=True, out=self.first).mul_(self.share)
             product.add_(self.first)
-        torch.sub(grad, product, out=self.grad_x).mul_(self.inverse)
+        torch.sub(grad, product, out=grad_x).mul_(self.inverse)
 
     def _standardize(self) -> None:
         if self.center:
@@ -95,6 +99,15 @@ class BatchNorm(Norm):
             batch = self.x.shape[2]
             self.unbias = batch / max(batch - 1, 1)
             self.updates = place.training
+
+    def _backward_x(self, grad_x: Tensor, product: Tensor) -> None:
+        """Sums over the batch are the gradients of weight and bias, where there are these."""
+        if self.weight is None or self.grad_weight is None or self.grad_bias is None:
+            super()._backward_x(grad_x, product)
+            return
+        torch.mul(self.hat, self.grad_weight.unsqueeze(2) * self.share, out=product)
+        product.add_(self.grad_bias.unsqueeze(2) * self.share)
+        torch.sub(self.grad, product, out=grad_x).mul_(self.inverse * self.weight)
 
     def forward(self) -> None:
         if self.from_batch:
