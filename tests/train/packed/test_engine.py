@@ -308,3 +308,10 @@ def test_an_error_that_no_job_can_be_blamed_for_is_that_of_the_stack(monkeypatch
     reports = run.step()
     assert [report.failure.kind if report.failure else None for report in reports] == ["out of memory"] * 2 + [None]
     assert [report.trial for report in run.step()] == [2]
+
+
+def test_structures_that_differ_in_sizes_alone_are_checked_once() -> None:
+    engine = PackedEngine(make_setup())
+    nets = [{**PLAIN, "d_block": 5}, {**PLAIN, "d_block": 9}, {**PLAIN, "n_blocks": 1}, {**PLAIN, "activation": "GELU"}]
+    forms = [engine.member(make_job(make_config(model=net), trial)).form for trial, net in enumerate(nets)]
+    assert forms[0] == forms[1] and len({*forms}) == 3

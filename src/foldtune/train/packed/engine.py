@@ -63,10 +63,9 @@ class PackedEngine:
         choice = choose(member)
         if self.setup.engine == "auto" and not choice.packed:
             raise NotPackable(choice.reason)
-        text = member.text
-        if text not in self._verdicts:
-            self._verdicts[text] = difference(member.config, member.shape, member.head)
-        if (reason := self._verdicts[text]) is not None:
+        if member.form not in self._verdicts:
+            self._verdicts[member.form] = difference(member.config, member.shape, member.head)
+        if (reason := self._verdicts[member.form]) is not None:
             raise NotPackable(reason)
         member.reason = choice.reason
         return member
