@@ -25,6 +25,7 @@ from foldtune.train.engine import TrainingSetup
 from foldtune.train.lockstep import LockstepEngine
 from foldtune.train.packed import PackedEngine
 from foldtune.train.packed.engine import PackedRun
+from foldtune.train.packed.kernels.linear import Linear
 from foldtune.values import Config, EpochReport, Fold, Job, Task, TrialResult
 
 OPTIMIZERS: dict[str, dict[str, Any]] = {
@@ -250,6 +251,9 @@ def test_neighbours_share_the_products_that_they_have_in_common() -> None:
     folds = len(make_job(make_config()).folds)
     assert rows["blocks.linear0.weight"] == [4 * folds] and rows["head.weight"] == [4 * folds]
     assert rows["blocks.linear2.weight"] == [2 * folds]
+    for trainer in stack.trainers.values():
+        kernels = [getattr(call, "__self__", None) for call in trainer.tape._forward]
+        assert sum(isinstance(kernel, Linear) for kernel in kernels) == len({"linear0", "linear1", "linear2", "head"})
 
 
 def test_losses_with_other_options_share_a_stack() -> None:

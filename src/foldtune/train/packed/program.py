@@ -2,7 +2,6 @@
 
 import copy
 import itertools
-import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -58,11 +57,12 @@ class Op:
     def may_overwrite(self, producer: "Op") -> bool:
         """Whether it can write over what `producer` gave it: neither needs that in its backward pass.
 
+        What a product gives stays: it lies at one place in all nets that share the product, whatever comes after it.
         A rectifier needs the signs of what it gave, which dropout leaves as they are wherever a gradient passes.
         """
         own = self.text.startswith(("Dropout", "ReLU(", "Tanh(", "Sigmoid("))
         rectified = producer.text.startswith("ReLU(") and self.text.startswith("Dropout")
-        plain = producer.text.startswith(("Linear(", "BatchNorm1d(", "LayerNorm(", "RMSNorm(", "GELU(", "SiLU("))
+        plain = producer.text.startswith(("BatchNorm1d(", "LayerNorm(", "RMSNorm(", "GELU(", "SiLU("))
         return own and len(self.shape) == 1 and (plain or rectified)
 
 
@@ -330,10 +330,3 @@ class _Lowering:
 def _plain(node: torch.fx.Node) -> str:
     """A node's target as the net itself names it."""
     return str(node.target).removeprefix("net").removeprefix(".")
-
-
-def multiplications(program: Program, net: nn.Module) -> int:
-    """Multiplications of one row's forward pass: what a layer's weights do, times the places they do it at."""
-    sizes = {name: parameter.numel() for name, parameter in net.named_parameters()}
-    places = {op.name: math.prod(op.shape[1:]) for op in program.ops}
-    return sum(sizes[name] * places[op.name] for op in program.ops for name in op.params.values())

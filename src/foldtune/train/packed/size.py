@@ -68,9 +68,12 @@ def _per_row(program: Program) -> int:
 
 
 def _scratch_per_row(program: Program) -> int:
-    """Numbers that kernels keep for themselves: norms two for each of theirs, dropout a factor and its random bits."""
-    norms = sum(2 * math.prod(op.shape) for op in program.ops if "Norm" in op.text)
-    return norms + sum((1 + STEPS_AT_ONCE // 2) * math.prod(op.shape) for op in program.ops if op.dropout is not None)
+    """Numbers that kernels keep for themselves: norms one for each of theirs, all of them the largest value once, and
+    dropout its random bits of some steps, 16 a number, twice while they are drawn."""
+    sizes = [(op, math.prod(op.shape)) for op in program.ops]
+    norms = sum(size for op, size in sizes if "Norm" in op.text)
+    bits = sum(STEPS_AT_ONCE * size for op, size in sizes if op.dropout is not None)
+    return norms + bits + max((size for _, size in sizes), default=0)
 
 
 def _table_bytes(data: FoldData) -> int:

@@ -193,7 +193,6 @@ class _Trainer(_Pass):
     def __init__(self, stack: Stack, tape: Tape) -> None:
         super().__init__(stack, tape)
         self.losses = list(_losses(stack, tape))
-        self.n_models = len(stack.keys)
 
     def gradients(self, rows: Tensor) -> Tensor:  # (M, B) -> (M,)
         """Each model's loss on its batch; gradients of all parameters are where the store keeps them."""
