@@ -1,12 +1,13 @@
 # make demo   two minutes from nothing to a leaderboard
 # make test   every test and check; what .ci/run calls
-# make bench  speed and memory beside peers, into benchmarks/RESULTS.md; 20 minutes on two quiet cores
+# make bench  speed and memory beside peers, into benchmarks/RESULTS.md, and two pages on the packed engine; half an hour
+# make quality  time to a score beside Optuna scripts, into benchmarks/QUALITY.md; an hour on two quiet cores
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 DEMO_STORAGE := sqlite:///foldtune.db
 
-.PHONY: demo test unit check fix bench clean
+.PHONY: demo test unit check fix bench quality clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/installed
@@ -30,6 +31,11 @@ fix: $(VENV)/installed
 
 bench: $(VENV)/bench
 	$(BIN)/python -m benchmarks.speed
+	$(BIN)/python -m benchmarks.slices
+	$(BIN)/python -m benchmarks.profile
+
+quality: $(VENV)/installed
+	$(BIN)/python -m benchmarks.quality
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

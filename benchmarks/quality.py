@@ -1,7 +1,7 @@
 """The time-to-quality benchmark: how soon foldtune reaches the score that the usual Optuna script reaches.
 
-    python -m benchmarks.quality              all of it: hours
-    python -m benchmarks.quality --quick      one small data set, one seed: under a minute, to see that it works
+    python -m benchmarks.quality              all of it: about an hour
+    python -m benchmarks.quality --quick      one small data set, one seed: a minute or two, to see that it works
 
 What is compared, and how, stands in the page that it writes. The page is written anew after each data set.
 """
@@ -9,20 +9,20 @@ What is compared, and how, stands in the page that it writes. The page is writte
 import argparse
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import product
 from pathlib import Path
 
-from benchmarks.quality_cases import DATA_SETS, Size, Variant, variants
-from benchmarks.quality_report import Measured, document
-from benchmarks.quality_runs import Run, run_foldtune, run_peer, watched
-from benchmarks.quality_times import Target, targets, time_to
+from benchmarks.quality_cases import ABLATIONS, DATA_SETS, FOLDTUNE, Size, Variant
+from benchmarks.quality_readers import Run
+from benchmarks.quality_report import FAST, USUAL, Measured, document
+from benchmarks.quality_runs import Until, run_fast, run_foldtune, run_usual, watched
+from benchmarks.quality_times import Target, main_target, targets, time_to
 
 PAGE = Path(__file__).with_name("QUALITY.md")
 SEEDS = 5
+ABLATION_SEEDS = 3
 QUICK = Size(trials=12, epochs=4)
-QUICK_VARIANTS = ("no pruning",)
 QUICK_NOTE = "*A quick run, to see that the benchmark works: its numbers say nothing.*"
 
 
@@ -30,37 +30,44 @@ def main(arguments: Sequence[str]) -> None:
     """Measure, and write the page."""
     options = _parser().parse_args(arguments)
     size = QUICK if options.quick else Size(trials=options.trials)
-    names = options.variants if options.variants is not None else QUICK_VARIANTS if options.quick else None
-    chosen = variants(names, options.equal_nets, options.set)
     data_sets = ("breast_cancer",) if options.quick else options.data_sets
+    seeds, ablation_seeds = (1, 1) if options.quick else (options.seeds, options.ablation_seeds)
     command = shlex.join(["python", "-m", "benchmarks.quality", *arguments])
     measured: list[Measured] = []
     for data_set in data_sets:
-        measured.append(_measure(data_set, 1 if options.quick else options.seeds, size, chosen))
-        page = document(measured, chosen, size, command, QUICK_NOTE if options.quick else "")
+        measured.append(_measure(data_set, size, range(seeds), range(ablation_seeds)))
+        page = document(measured, size, command, QUICK_NOTE if options.quick else "")
         options.output.write_text(page, encoding="utf-8")
     _say(f"written: {options.output}")
 
 
-def _measure(data_set: str, n_seeds: int, size: Size, chosen: Sequence[Variant]) -> Measured:
-    """One data set: the peer's searches, which set the targets and the time, then foldtune's."""
-    peers = []
-    for seed in range(n_seeds):
-        peers.append(watched(partial(run_peer, data_set, seed, size)))
-        _say(f"{data_set}, seed {seed}, peer: {peers[-1].searched_s:.1f} s")
-    goals, budget_s = targets(peers, size), max(run.searched_s for run in peers)
-    ours: dict[str, list[Run]] = {variant.name: [] for variant in chosen if not variant.skipped}
-    for seed, variant in product(range(n_seeds), chosen):
-        if variant.name in ours:
-            search = partial(run_foldtune, data_set, seed, size, variant)
-            run = watched(partial(search, budget_s=budget_s, enough=partial(_reached, goals)))
-            ours[variant.name].append(run)
-            _say(f"{data_set}, seed {seed}, {variant.name}: {run.searched_s:.1f} of {budget_s:.1f} s ({run.how})")
-    return Measured(data_set, tuple(peers), {name: tuple(runs) for name, runs in ours.items()})
+def _measure(data_set: str, size: Size, seeds: range, ablation_seeds: range) -> Measured:
+    """One data set: the usual script's searches, which set the targets and the time, then all others."""
+
+    def searched(way: str, search: Callable[[str, int, Size], Run], seeds: range) -> tuple[Run, ...]:
+        return tuple(_told(f"{data_set}, {way}, seed {seed}", partial(search, data_set, seed, size)) for seed in seeds)
+
+    def ours(variant: Variant, until: Until, seeds: range) -> tuple[Run, ...]:
+        return searched(variant.name, partial(run_foldtune, until=until, variant=variant), seeds)
+
+    usual = searched(USUAL, run_usual, seeds)
+    goals, budget_s = targets(usual, size), max(run.searched_s for run in usual)
+    every = Until(budget_s, partial(_reached, goals))
+    hardest = Until(budget_s, partial(_reached, [main_target(goals)]))
+    runs = {USUAL: usual, FAST: searched(FAST, partial(run_fast, until=every), seeds)}
+    runs[FOLDTUNE.name] = ours(FOLDTUNE, every, seeds)
+    runs |= {variant.name: ours(variant, hardest, ablation_seeds) for variant in ABLATIONS}
+    return Measured(data_set, goals, runs)
 
 
 def _reached(goals: Sequence[Target], run: Run) -> bool:
     return not any(time_to(run, target).censored for target in goals)
+
+
+def _told(name: str, search: Callable[[], Run]) -> Run:
+    run = watched(search)
+    _say(f"{name}: {run.searched_s:.1f} s after {run.startup_s:.1f} s, {len(run.trials)} trials")
+    return run
 
 
 def _say(text: str) -> None:
@@ -69,13 +76,11 @@ def _say(text: str) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.quality", description=__doc__.partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="breast_cancer, one seed, a tiny budget: under a minute")
+    parser.add_argument("--quick", action="store_true", help="breast_cancer, one seed, a tiny budget")
     parser.add_argument("--data-sets", nargs="+", choices=DATA_SETS, default=DATA_SETS, metavar="NAME")
     parser.add_argument("--seeds", type=int, default=SEEDS, help="searches per data set and way (%(default)s)")
-    parser.add_argument("--trials", type=int, default=Size().trials, help="the peer's budget (%(default)s)")
-    parser.add_argument("--variants", nargs="*", metavar="NAME", help="ablations to run; none named: only foldtune")
-    parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help="for every foldtune search")
-    parser.add_argument("--equal-nets", metavar="PATH=VALUE", help="what holds packs to equal nets, if anything does")
+    parser.add_argument("--ablation-seeds", type=int, default=ABLATION_SEEDS, help="of each ablation (%(default)s)")
+    parser.add_argument("--trials", type=int, default=Size().trials, help="the usual script's budget (%(default)s)")
     parser.add_argument("--output", type=Path, default=PAGE)
     return parser
 

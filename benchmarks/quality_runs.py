@@ -1,5 +1,6 @@
-"""Runs either side in fresh processes and reads from its database when each trial was finished, and how good it is."""
+"""Runs either side in fresh processes until it is good enough, or its time is over."""
 
+import ctypes
 import json
 import os
 import signal
@@ -7,233 +8,154 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from benchmarks import machine, quality_peer
 from benchmarks.quality_cases import BATCH_SIZE, SPLIT_SEED, Size, Variant, arrays, study
+from benchmarks.quality_readers import FoldtuneReader, PeerReader, Reader, Run
 from foldtune.errors import StoreError
-from foldtune.store.records import TrialRecord
-from foldtune.store.store import Store
-from foldtune.train.stopping import choose_epochs, eligible_epochs, fold_mean
-from foldtune.values import Floats
-
-if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial
 
 ROOT = Path(__file__).parents[1]
 WORKERS = 2
 GRACE_S = 120.0
 """How long a search may take to begin, and to end once it was told to."""
 
+PR_SET_CHILD_SUBREAPER = 36  # of Linux's prctl.h
+
 Process = subprocess.Popen[bytes]
-Definition = Literal["last", "chosen"]
 
 
 @dataclass(frozen=True)
-class Trial:
-    """A finished trial.
+class Until:
+    """When a search is over.
 
     Args:
-        finished_s: since the first trial of its search began.
-        state: complete, pruned or failed.
-        last: a complete trial's mean over folds of the log loss after the last epoch.
-        chosen: the same at each fold's epoch as the other folds choose it.
+        budget_s: the most time it gets, after the start-up.
+        enough: whether the targets are reached.
     """
 
-    finished_s: float
-    state: str
-    last: float = float("inf")
-    chosen: float = float("inf")
-
-
-@dataclass(frozen=True)
-class Run:
-    """One search.
-
-    Args:
-        startup_s: from the start of its processes to the beginning of its first trial.
-        searched_s: from there to its end.
-        trials: those finished, in that order.
-        how: engines and cohort, as stored.
-        foreign: cores that other processes took meanwhile.
-    """
-
-    startup_s: float
-    searched_s: float
-    trials: tuple[Trial, ...]
-    how: str
-    foreign: float = 0.0
-
-
-Enough = Callable[[Run], bool]
-
-
-def scored(curves: Floats) -> dict[Definition, float]:
-    """Both definitions of a complete trial's score, for both sides.
-
-    Args:
-        curves: log loss of every epoch and fold, shape (E, K).
-    """
-    epochs, folds = curves.shape
-    chosen = choose_epochs(curves, "minimize", eligible_epochs(epochs, epochs))
-    return {"last": fold_mean(curves[-1]), "chosen": fold_mean(curves[chosen - 1, np.arange(folds)])}
+    budget_s: float
+    enough: Callable[[Run], bool]
 
 
 def watched(search: Callable[[], Run]) -> Run:
-    """A search, with what other processes took of the machine meanwhile."""
+    """A search, with what other processes took of the machine meanwhile; all that it started have ended."""
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)  # its orphans become our children, and count as ours
     busy, used, began = machine.busy_s(), machine.used_s([os.getpid()]), time.monotonic()
     run = search()
+    _wait_for_all()
     foreign = (machine.busy_s() - busy) - (machine.used_s([os.getpid()]) - used)
     return replace(run, foreign=max(0.0, foreign / (time.monotonic() - began)))
 
 
-def run_peer(data_set: str, seed: int, size: Size) -> Run:
-    """The usual Optuna script in two processes, until its trials are spent."""
+def _wait_for_all() -> None:
+    while True:
+        try:
+            os.wait()
+        except ChildProcessError:
+            return
+
+
+def run_usual(data_set: str, seed: int, size: Size) -> Run:
+    """The usual Optuna script, until its trials are spent."""
     with TemporaryDirectory() as name:
-        folder, url = Path(name), f"sqlite:///{name}/peer.db"
-        data = str(_save(data_set, folder))
-        job = quality_peer.Job(data, url, seed, **asdict(size), split_seed=SPLIT_SEED, batch_size=BATCH_SIZE)
-        (folder / "job.json").write_text(json.dumps(asdict(job)))
-        quality_peer.create(url)
-        command = [sys.executable, "-m", "benchmarks.quality_peer", f"{name}/job.json"]
+        folder = Path(name)
+        command, url = _peer(data_set, seed, size, folder, fast=False)
         began = time.time()
-        with ExitStack() as stack:
-            processes = [stack.enter_context(_process([*command, str(i)], folder)) for i in range(WORKERS)]
-            for process in processes:
-                _check(process.wait(), (0,), folder)
-        return read_peer(url, began, size.trials)
+        with _processes([[*command, "0"]], folder) as (process,):
+            _check(process.wait(), 0, folder)
+        run = PeerReader(url, began).run()
+        return replace(run, searched_s=run.trials[-1].finished_s)
 
 
-def run_foldtune(data_set: str, seed: int, size: Size, variant: Variant, *, budget_s: float, enough: Enough) -> Run:
-    """`foldtune run` until it is good enough, or its time is over.
+def run_fast(data_set: str, seed: int, size: Size, until: Until) -> Run:
+    """The fast Optuna script: two processes that share the study."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        command, url = _peer(data_set, seed, size, folder, fast=True)
+        began = time.time()
+        with _processes([[*command, str(worker)] for worker in range(WORKERS)], folder) as processes:
+            reader = PeerReader(url, began)
+            _watch(processes, reader, until)
+            _stop(processes, signal.SIGKILL, -signal.SIGKILL, folder)
+            return _cut(reader.run(), until)
 
-    Args:
-        data_set: its name.
-        seed: of the study.
-        size: its epochs and folds; the number of trials is not limited.
-        variant: how it is run.
-        budget_s: the most time it gets, after the start-up.
-        enough: whether the targets are reached.
-    """
+
+def run_foldtune(data_set: str, seed: int, size: Size, until: Until, variant: Variant) -> Run:
+    """`foldtune run`."""
     with TemporaryDirectory() as name:
         folder, url = Path(name), f"sqlite:///{name}/foldtune.db"
         file = folder / "study.yaml"
         file.write_text(json.dumps(study(_save(data_set, folder), seed=seed, size=size)))  # JSON is YAML
         sets = [text for override in variant.overrides for text in ("--set", override)]
-        foldtune = str(Path(sys.executable).with_name("foldtune"))
-        command = [foldtune, "run", str(file), "--storage", url, "--workers", str(WORKERS), "--quiet", *sets]
+        command = [*variant.program, "run", str(file), "--storage", url, "--workers", str(WORKERS), "--quiet", *sets]
         began = time.time()
-        with _process(command, folder) as process, closing(Reader(url, began)) as reader:
-            _watch(process, reader, budget_s, enough)
-            process.send_signal(signal.SIGINT)
-            _check(process.wait(GRACE_S), (130,), folder)  # interrupted: it never ends by itself
-            return _cut(reader.run(), budget_s, enough)
+        with _processes([command], folder) as processes, closing(FoldtuneReader(url, began)) as reader:
+            _watch(processes, reader, until)
+            _stop(processes, signal.SIGINT, 130, folder)
+            return _cut(reader.run(), until)
 
 
-class Reader:
-    """Follows the database of a foldtune search from outside.
-
-    Args:
-        url: of the database.
-        began: when its process was started, in seconds since 1970.
-    """
-
-    def __init__(self, url: str, began: float) -> None:
-        self.url, self.began = url, began
-        self.store: Store | None = None
-        self.scores: dict[int, dict[Definition, float]] = {}
-
-    def run(self) -> Run:
-        """What is stored by now.
-
-        Raises:
-            StoreError: the study is not stored yet.
-        """
-        store = self.store = self.store or Store(self.url, create=False)
-        record = store.study(quality_peer.STUDY)
-        trials = store.trials(record.uuid)
-        first = min((trial.started_at.timestamp() for trial in trials if trial.started_at), default=time.time())
-        for trial in trials:
-            if trial.state == "complete" and trial.number not in self.scores:
-                self.scores[trial.number] = scored(store.curves(record.uuid, trial.number).scores[:, :, 0])
-        finished = [self._trial(trial, first) for trial in trials if trial.finished_at]
-        engines = " and ".join(sorted({trial.engine for trial in trials if trial.epochs}))
-        how = f"{engines}, cohort {record.spec['search'].get('cohort', 'by default')}"
-        return Run(first - self.began, time.time() - first, tuple(sorted(finished, key=_when)), how)
-
-    def close(self) -> None:
-        """Give the database's connections back."""
-        if self.store is not None:
-            self.store.close()
-
-    def _trial(self, trial: TrialRecord, first: float) -> Trial:
-        assert trial.finished_at is not None
-        return Trial(trial.finished_at.timestamp() - first, trial.state, **self.scores.get(trial.number, {}))
+def _peer(data_set: str, seed: int, size: Size, folder: Path, *, fast: bool) -> tuple[list[str], str]:
+    """The command of a peer's process, but for the process's number, and the URL of the study made for it."""
+    url = f"sqlite:///{folder}/peer.db"
+    job = quality_peer.Job(
+        data=str(_save(data_set, folder)),
+        storage=url,
+        seed=seed,
+        trials=None if fast else size.trials,
+        epochs=size.epochs,
+        n_splits=size.n_splits,
+        split_seed=SPLIT_SEED,
+        batch_size=BATCH_SIZE,
+        fused=fast or None,
+    )
+    (folder / "job.json").write_text(json.dumps(asdict(job)))
+    quality_peer.create(url)
+    return [sys.executable, "-m", "benchmarks.quality_peer", f"{folder}/job.json"], url
 
 
-def read_peer(url: str, began: float, n_trials: int) -> Run:
-    """The peer's search up to the trial that spent its budget.
-
-    Args:
-        url: of its database.
-        began: when its processes were started, in seconds since 1970.
-        n_trials: the budget; the other process finishes one more.
-    """
-    import optuna
-
-    trials = optuna.load_study(study_name=quality_peer.STUDY, storage=quality_peer.storage(url)).trials
-    first = min(trial.datetime_start.timestamp() for trial in trials if trial.datetime_start)
-    finished = sorted((_peer_trial(trial, first) for trial in trials if trial.state.is_finished()), key=_when)[
-        :n_trials
-    ]
-    return Run(first - began, finished[-1].finished_s, tuple(finished), f"optuna {optuna.__version__}")
-
-
-def _peer_trial(trial: "FrozenTrial", first: float) -> Trial:
-    assert trial.datetime_complete is not None
-    state = {"FAIL": "failed"}.get(trial.state.name, trial.state.name.lower())
-    scores = scored(np.array(trial.user_attrs["curves"]).T) if state == "complete" else {}
-    return Trial(trial.datetime_complete.timestamp() - first, state, **scores)
-
-
-def _when(trial: Trial) -> float:
-    return trial.finished_s
-
-
-def _watch(process: Process, reader: Reader, budget_s: float, enough: Enough) -> None:
-    """Wait until the search is good enough or its time is over; reading it takes 5 % of one core at most.
+def _watch(processes: Sequence[Process], reader: Reader, until: Until) -> None:
+    """Wait until the search is over; reading it takes 5 % of one core at most.
 
     Raises:
         StoreError: it has not begun in time, or has died before.
     """
     given_up = time.time() + GRACE_S
     while True:
-        began = time.perf_counter()
+        began, died = time.perf_counter(), any(process.poll() is not None for process in processes)
         try:
             run = reader.run()
         except StoreError:
-            if time.time() > given_up or process.poll() is not None:
+            if time.time() > given_up or died:
                 raise
         else:
-            if run.searched_s > budget_s or process.poll() is not None or enough(run):
+            if run.searched_s > until.budget_s or died or until.enough(run):
                 return
         time.sleep(max(0.2, 20 * (time.perf_counter() - began)))
 
 
-def _cut(run: Run, budget_s: float, enough: Enough) -> Run:
+def _stop(processes: Sequence[Process], how: signal.Signals, code: int, folder: Path) -> None:
+    """End a search that never ends by itself."""
+    for process in processes:
+        process.send_signal(how)
+    for process in processes:
+        _check(process.wait(GRACE_S), code, folder)
+
+
+def _cut(run: Run, until: Until) -> Run:
     """The search up to the trial that made it good enough, else up to its time."""
-    inside = tuple(trial for trial in run.trials if trial.finished_s <= budget_s)
+    inside = tuple(trial for trial in run.trials if trial.finished_s <= until.budget_s)
     for count in range(1, len(inside) + 1):
         shorter = replace(run, searched_s=inside[count - 1].finished_s, trials=inside[:count])
-        if enough(shorter):
+        if until.enough(shorter):
             return shorter
-    return replace(run, searched_s=budget_s, trials=inside)
+    return replace(run, searched_s=until.budget_s, trials=inside)
 
 
 def _save(data_set: str, folder: Path) -> Path:
@@ -243,18 +165,22 @@ def _save(data_set: str, folder: Path) -> Path:
 
 
 @contextmanager
-def _process(command: Sequence[str], folder: Path) -> Iterator[Process]:
-    """A process whose words go to a file; it does not outlive the block."""
+def _processes(commands: Sequence[Sequence[str]], folder: Path) -> Iterator[list[Process]]:
+    """Processes whose words go to a file; they do not outlive the block."""
     with (folder / "log").open("ab") as log:
-        process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        processes = [
+            subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            for command in commands
+        ]
     try:
-        yield process
+        yield processes
     finally:
-        process.kill()
-        process.wait()
+        for process in processes:
+            process.kill()
+            process.wait()
 
 
-def _check(code: int, expected: Sequence[int], folder: Path) -> None:
-    if code not in expected:
+def _check(code: int, expected: int, folder: Path) -> None:
+    if code != expected:
         words = (folder / "log").read_text()[-2000:]
         raise RuntimeError(f"a search ended with exit code {code}, not {expected}. Its last words:\n{words}")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from benchmarks.quality_cases import Size
-from benchmarks.quality_runs import Definition, Run
+from benchmarks.quality_readers import Definition, Run
 
 DEFINITIONS: tuple[Definition, ...] = ("last", "chosen")
 
@@ -17,7 +17,7 @@ class Target:
 
     Args:
         definition: which score of a trial it is compared with.
-        after: the trials that the peer needed for it, in the median of the seeds.
+        after: the trials that the usual script needed for it, in the median of the seeds.
         value: the log loss.
     """
 
@@ -62,7 +62,7 @@ def targets(peers: Sequence[Run], size: Size) -> tuple[Target, ...]:
     """The median over seeds of the peer's best score after a quarter, half and all of its trials; the last is hardest.
 
     Args:
-        peers: the peer's search of every seed.
+        peers: the usual script's search of every seed.
         size: how large they were.
     """
     levels = sorted({max(1, size.trials // 4), max(1, size.trials // 2), size.trials})

@@ -33,7 +33,7 @@ from foldtune.testing.search_laws import (
     renamed,
     search_table,
 )
-from foldtune.values import EpochReport, Failure, TrialResult
+from foldtune.values import EpochReport, Failure, Job, TrialResult
 
 MEDIAN = {"pruner": {"use": "MedianPruner"}}
 
@@ -162,14 +162,38 @@ def test_a_barrier_is_one_transaction_of_ours(sqlite_url: str, cohort: int) -> N
     barriers = 0
     with opened_study(sqlite_url, make_table_plan(table, {"cohort": cohort})) as study:
         search = Search(study, TablePool(table))
-        search._refill()
+        _refill(search)
         event.listen(study.store.engine, "commit", commits.append)
         while study.running:
             before = study.copy.storage.get_all_trials(study.copy.study_id)
-            search._barrier(search.pool.step())
+            _step(search)
             barriers += 1
             assert len(commits) == barriers
         assert len(before) == cohort
+
+
+def test_a_barrier_is_stored_while_the_next_epoch_trains(sqlite_url: str) -> None:
+    done: list[str] = []
+
+    class NotingPool(TablePool):
+        def add(self, job: Job) -> None:
+            super().add(job)
+            done.append("add")
+
+        def start(self) -> None:
+            done.append("start")
+
+        def step(self) -> list[EpochReport]:
+            done.append("step")
+            return super().step()
+
+    table = make_table(11, trials=2, epochs=2)
+    with opened_study(sqlite_url, make_table_plan(table, {"cohort": 1})) as study:
+        search = Search(study, NotingPool(table))
+        event.listen(study.store.engine, "commit", lambda _: done.append("commit"))
+        search.run()
+    new, known = ["add", "start", "commit", "step"], ["start", "commit", "step"]
+    assert done[done.index("add") :] == [*new, *known, "add", "start", "commit", "commit", "step", *known, "commit"]
 
 
 def test_a_trial_enters_optuna_in_one_commit_and_is_told_at_rungs_and_at_its_end(sqlite_url: str) -> None:
@@ -179,9 +203,9 @@ def test_a_trial_enters_optuna_in_one_commit_and_is_told_at_rungs_and_at_its_end
         search = Search(study, TablePool(table))
         event.listen(study.copy.storage.engine, "commit", commits.append)
         counts = []
-        search._refill()
+        _refill(search)
         while study.running:
-            search._barrier(search.pool.step())
+            _step(search)
             counts.append(len(commits))
     assert counts == [2, 2, 3, 3, 3, 3, 3, 3, 6]  # rungs 1, 3 and 9; the folds, the end
 
@@ -245,13 +269,13 @@ def test_the_longest_trial_may_fail_while_the_others_have_not_joined_yet(sqlite_
     with opened_study(sqlite_url, plan) as study:  # 0 stands at 5 epochs, the others at 2
         search = Search(study, TablePool(table))
         study.record.spec["search"]["cohort"] = 1
-        search._refill()
+        _refill(search)
         for _ in range(3):
-            search._barrier(search.pool.step())
+            _step(search)
         study.record.spec["search"]["cohort"] = 4
-        search._refill()
+        _refill(search)
         for _ in range(2):
-            search._barrier(search.pool.step())
+            _step(search)
         assert study.store.last_epochs(study.record.uuid) == {0: 5, 1: 2, 2: 2, 3: 2}
     pool = LosingPool(table)
     _, result = search_table(sqlite_url, plan, pool)
@@ -383,6 +407,16 @@ def _said(caplog: pytest.LogCaptureFixture) -> list[str]:
 def _with_search(plan: Plan, **changes: Any) -> Plan:
     spec = plan.spec.model_copy(update={"search": plan.spec.search.model_copy(update=changes)})
     return replace(plan, spec=spec, tree={**plan.tree, "search": {**plan.tree["search"], **changes}})
+
+
+def _refill(search: Search) -> None:
+    search._refill()
+    search._save()
+
+
+def _step(search: Search) -> None:
+    search._barrier(search.pool.step())
+    search._save()
 
 
 def _rows(url: str, plan: Plan) -> list[dict[str, Any]]:

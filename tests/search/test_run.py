@@ -23,6 +23,7 @@ from foldtune.search.result import StudyResult, load_curves
 from foldtune.search.run import check_device, resume_study, run_study
 from foldtune.testing.search_laws import check_same_trials
 from foldtune.testing.store_laws import same
+from foldtune.train import precision
 
 WAIT_S = 120.0
 """How long a test waits for other processes, which import torch."""
@@ -166,6 +167,16 @@ def test_a_device_that_is_not_there_is_refused() -> None:
         check_device("nonsense")
 
 
+@pytest.mark.parametrize("wanted", ["bf16-mixed", {"choice": ["32-true", "bf16-mixed"]}], ids=str)
+def test_a_precision_that_the_device_imitates_is_refused(
+    wanted: object, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "has_bf16", lambda device: False)
+    tree = {**TREE, "training": {**TREE["training"], "precision": wanted}}
+    with pytest.raises(SpecError, match="`cpu` must have bfloat16 in hardware"):
+        run_study(tree, storage=sqlite_url, workers=0)
+
+
 @pytest.mark.parametrize("sampler", [None, {"use": "NSGAIISampler", "population_size": 4}], ids=["default", "NSGA-II"])
 def test_several_objectives_are_searched_without_pruning(sqlite_url: str, sampler: Mapping[str, Any] | None) -> None:
     tree = {**TREE, "objective": ["log_loss", "accuracy"], "search": {**TREE["search"], "sampler": sampler}}
@@ -205,7 +216,7 @@ def test_a_first_interrupt_ends_after_the_epoch_and_a_second_at_once(
 
     before = signal.getsignal(signal.SIGINT)
     result = run_study(TREE, storage=sqlite_url, workers=0, watch=press)
-    assert result.ending == "interrupted" and len(seen) == 5
+    assert result.ending == "interrupted" and len(seen) == 6  # the epoch that had begun is trained to its end
     assert signal.getsignal(signal.SIGINT) is before
     with monkeypatch.context() as patched:
         patched.setattr(Search, "_publish", press_twice)

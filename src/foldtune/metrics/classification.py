@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from foldtune.metrics.metric import TorchMetric, row_mean
+from foldtune.metrics.metric import Predictions, TorchMetric, row_mean
 
 Average = Literal["binary", "macro", "micro", "weighted"]
 
@@ -30,21 +30,17 @@ class Counts:
     predicted: Tensor
 
 
-def count(
-    target: Tensor,  # (M, N) int64
-    prediction: Tensor,  # (M, N, C) float64
-    mask: Tensor,  # (M, N) bool
-) -> Counts:
+def count(predictions: Predictions) -> Counts:
     """Count each model's rows by class.
 
     Example:
         >>> rows = torch.tensor([[0, 1, 1]]), torch.tensor([[[0.9, 0.1], [0.8, 0.2], [0.3, 0.7]]]), torch.ones(1, 3) > 0
-        >>> count(*rows).predicted.tolist()
+        >>> count(Predictions(*rows)).predicted.tolist()
         [[2.0, 1.0]]
     """
-    guess = prediction.argmax(dim=-1)
-    weight = mask.to(torch.float64)
-    zeros = weight.new_zeros(len(weight), prediction.shape[-1])
+    target, guess = predictions.target, predictions.classes
+    weight = predictions.mask.to(torch.float64)
+    zeros = weight.new_zeros(len(weight), predictions.values.shape[-1])
     return Counts(
         hits=zeros.scatter_add(1, target, weight * (guess == target)),
         true=zeros.scatter_add(1, target, weight),
@@ -52,47 +48,47 @@ def count(
     )
 
 
-def accuracy(target: Tensor, prediction: Tensor, mask: Tensor) -> Tensor:
+def accuracy(predictions: Predictions) -> Tensor:
     """The share of rows whose class is predicted."""
-    return row_mean((prediction.argmax(dim=-1) == target).to(torch.float64), mask)
+    return row_mean((predictions.classes == predictions.target).to(torch.float64), predictions.mask)
 
 
-def balanced_accuracy(target: Tensor, prediction: Tensor, mask: Tensor) -> Tensor:
+def balanced_accuracy(predictions: Predictions) -> Tensor:
     """The mean recall of the classes that occur in the fold."""
-    counts = count(target, prediction, mask)
+    counts = count(predictions)
     return _class_mean(_ratio(counts.hits, counts.true), (counts.true > 0).to(torch.float64))
 
 
-def precision(target: Tensor, prediction: Tensor, mask: Tensor, *, average: Average) -> Tensor:
+def precision(predictions: Predictions, *, average: Average) -> Tensor:
     """The share of the rows predicted as a class that are of it."""
-    counts = count(target, prediction, mask)
+    counts = count(predictions)
     return _averaged(counts.hits, counts.predicted, counts, average)
 
 
-def recall(target: Tensor, prediction: Tensor, mask: Tensor, *, average: Average) -> Tensor:
+def recall(predictions: Predictions, *, average: Average) -> Tensor:
     """The share of a class's rows that are predicted as such."""
-    counts = count(target, prediction, mask)
+    counts = count(predictions)
     return _averaged(counts.hits, counts.true, counts, average)
 
 
-def f1(target: Tensor, prediction: Tensor, mask: Tensor, *, average: Average) -> Tensor:
+def f1(predictions: Predictions, *, average: Average) -> Tensor:
     """The harmonic mean of precision and recall."""
-    counts = count(target, prediction, mask)
+    counts = count(predictions)
     return _averaged(2 * counts.hits, counts.true + counts.predicted, counts, average)
 
 
-def matthews_corrcoef(target: Tensor, prediction: Tensor, mask: Tensor) -> Tensor:
+def matthews_corrcoef(predictions: Predictions) -> Tensor:
     """The correlation of truth and prediction; 0 where either has one class only."""
-    counts = count(target, prediction, mask)
+    counts = count(predictions)
     n = counts.true.sum(dim=1)
     both = counts.hits.sum(dim=1) * n - (counts.true * counts.predicted).sum(dim=1)
     square = (n**2 - counts.predicted.square().sum(dim=1)) * (n**2 - counts.true.square().sum(dim=1))
     return torch.where(square == 0, 0.0, both / square.sqrt())
 
 
-def cohen_kappa(target: Tensor, prediction: Tensor, mask: Tensor) -> Tensor:
+def cohen_kappa(predictions: Predictions) -> Tensor:
     """Agreement beyond chance; NaN where truth and prediction are one and the same class."""
-    counts = count(target, prediction, mask)
+    counts = count(predictions)
     n = counts.true.sum(dim=1)
     by_chance = (counts.true * counts.predicted).sum(dim=1)
     return 1 - (n - counts.hits.sum(dim=1)) * n / (n**2 - by_chance)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from foldtune.errors import Path, SpecError
-from foldtune.metrics.metric import Compute, Needs
+from foldtune.metrics.metric import Compute, Needs, Predictions
 from foldtune.values import Direction, Task
 
 Array = NDArray[Any]
@@ -143,13 +143,14 @@ def _quietly(function: RowFunction, y_true: Array, y_pred: Array) -> Any:
             return np.nan
 
 
-def _each_model(target: Tensor, prediction: Tensor, mask: Tensor, *, function: RowFunction, reading: Reading) -> Tensor:
-    arrays = (target.cpu().numpy(), prediction.cpu().numpy(), mask.cpu().numpy())
+def _each_model(predictions: Predictions, *, function: RowFunction, reading: Reading) -> Tensor:
+    tensors = (predictions.target, predictions.values, predictions.mask)
+    arrays = [tensor.cpu().numpy() for tensor in tensors]
     scores = [
         float(function(*_read(truth[rows], guess[rows], reading))) if rows.any() else np.nan
         for truth, guess, rows in zip(*arrays, strict=True)
     ]
-    return torch.tensor(scores, dtype=torch.float64, device=target.device)
+    return torch.tensor(scores, dtype=torch.float64, device=predictions.mask.device)
 
 
 def _read(truth: Array, guess: Array, reading: Reading) -> tuple[Array, Array]:

@@ -9,48 +9,50 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from foldtune.metrics.metric import TorchMetric, row_mean
+from foldtune.metrics.metric import Predictions, TorchMetric, row_mean
 
 
-def log_loss(target: Tensor, prediction: Tensor, mask: Tensor) -> Tensor:
+def log_loss(predictions: Predictions) -> Tensor:
     """The mean of -log of the true class's probability, which is kept off 0 by the float64 epsilon."""
+    target, values, mask = predictions.target, predictions.values, predictions.mask
     epsilon = torch.finfo(torch.float64).eps
-    probability = prediction.gather(2, target.unsqueeze(2)).squeeze(2)
+    probability = values.gather(2, target.unsqueeze(2)).squeeze(2)
     return row_mean(-probability.clamp(epsilon, 1 - epsilon).log(), mask)
 
 
-def brier_score_loss(target: Tensor, prediction: Tensor, mask: Tensor) -> Tensor:
+def brier_score_loss(predictions: Predictions) -> Tensor:
     """The mean squared error of the probabilities: of one class where there are two, else summed over classes."""
-    if prediction.shape[2] == 2:
-        return row_mean((prediction[..., 1] - target).square(), mask)
-    classes = torch.arange(prediction.shape[2], device=target.device)
-    return row_mean((prediction - (target.unsqueeze(2) == classes).to(torch.float64)).square().sum(dim=2), mask)
+    target, values, mask = predictions.target, predictions.values, predictions.mask
+    if values.shape[2] == 2:
+        return row_mean((values[..., 1] - target).square(), mask)
+    classes = torch.arange(values.shape[2], device=target.device)
+    return row_mean((values - (target.unsqueeze(2) == classes).to(torch.float64)).square().sum(dim=2), mask)
 
 
-def roc_auc(
-    target: Tensor, prediction: Tensor, mask: Tensor, *, average: Literal["macro", "weighted"] = "macro"
-) -> Tensor:
+def roc_auc(predictions: Predictions, *, average: Literal["macro", "weighted"] = "macro") -> Tensor:
     """The area under the ROC curve; one class against the rest where there are more than two.
 
     As in scikit-learn, NaN where the fold has one class only, and where it lacks a class (`macro`).
     """
-    if prediction.shape[2] == 2:
-        return _area(prediction[..., 1], mask & (target == 1), mask & (target != 1))
-    classes = range(prediction.shape[2])
-    areas = torch.stack([_area(prediction[..., c], mask & (target == c), mask & (target != c)) for c in classes], dim=1)
+    target, values, mask = predictions.target, predictions.values, predictions.mask
+    if values.shape[2] == 2:
+        return _area(values[..., 1], mask & (target == 1), mask & (target != 1))
+    classes = range(values.shape[2])
+    areas = torch.stack([_area(values[..., c], mask & (target == c), mask & (target != c)) for c in classes], dim=1)
     if average == "macro":
         return areas.mean(dim=1)
     weight = torch.stack([(mask & (target == c)).sum(dim=1) for c in classes], dim=1)
     return (areas.where(weight > 0, 0.0) * weight).sum(dim=1) / weight.sum(dim=1)
 
 
-def average_precision(target: Tensor, prediction: Tensor, mask: Tensor) -> Tensor:
+def average_precision(predictions: Predictions) -> Tensor:
     """The mean precision at each positive row's threshold; with more than two classes the mean over all classes.
 
     A class that the fold lacks counts as 0, as scikit-learn has it for an indicator matrix.
     """
-    classes = (1,) if prediction.shape[2] == 2 else range(prediction.shape[2])
-    areas = [_step_area(prediction[..., c], mask & (target == c), mask) for c in classes]
+    target, values, mask = predictions.target, predictions.values, predictions.mask
+    classes = (1,) if values.shape[2] == 2 else range(values.shape[2])
+    areas = [_step_area(values[..., c], mask & (target == c), mask) for c in classes]
     return torch.stack(areas, dim=1).mean(dim=1)
 
 

@@ -1,9 +1,9 @@
 """The search loop: ask, train an epoch, report, prune, store, tell. It knows neither torch nor SQL.
 
-After each epoch of every running trial stands a barrier: reports are decided on in trial-number order and stored
-with the decisions in one transaction, so the rows in the database are a consistent cut at any moment. Trials that an
-interruption left running are trained again to the cut, silently and to the same numbers, and the search goes on
-as if it had never stopped.
+After each epoch of every running trial stands a barrier: reports are decided on in trial-number order. They are stored
+with the decisions in one transaction, while the next epoch trains already, so the rows in the database are a consistent
+cut at any moment. Trials that an interruption left running are trained again to the cut, silently and to the same
+numbers, and the search goes on as if it had never stopped.
 """
 
 import logging
@@ -49,22 +49,27 @@ class Search:
     finished_here: int = field(default=0, init=False)
     news: tuple[str, ...] = field(default=(), init=False)
     reasons: set[str] = field(default_factory=set, init=False)
+    decided: Barrier | None = field(default=None, init=False)
+    asked: list[TrialRecord] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         self.began = self._lapped = time.monotonic()
         self._spent_before = self.study.store.seconds(self.study.record.uuid)
 
     def run(self) -> Ending:
-        """Search until the budget is spent or something else ends it."""
+        """Search until the budget is spent or something else ends it. What was decided is stored while the next epoch
+        trains."""
         if not self._catch_up():
             return "interrupted"
         while True:
             ending = self._refill()
+            goes_on = bool(self.study.running) and not self.interrupted()
+            if goes_on:
+                self.pool.start()
+            self._save()
             self._tell()
-            if not self.study.running and ending is not None:
-                return ending
-            if self.interrupted():
-                return "interrupted"
+            if not goes_on:
+                return "interrupted" if self.study.running or ending is None else ending
             self._barrier(self.pool.step())
 
     def _tell(self) -> None:
@@ -91,6 +96,7 @@ class Search:
             reports = self.pool.step()
             if lost := [report for report in reports if report.failure is not None]:
                 self._barrier(lost)
+                self._save()
             for report in reports:
                 if report.failure is None:
                     self._compare(report, stored[report.trial])
@@ -103,16 +109,11 @@ class Search:
 
     def _refill(self) -> Ending | None:
         """Fill free slots with new trials; why there are no more, if so."""
-        started: list[TrialRecord] = []
         ending = self._ending()
         while ending is None and len(self.study.running) < self.study.cohort:
-            started.append(self.study.ask())
+            self.asked.append(self.study.ask())
             ending = self._ending()
-        if started:
-            self.study.store.add_trials(self.study.record.uuid, started)
-            for trial in started:
-                self.study.copy.add(trial)
-            self._join(trial.number for trial in started)
+        self._join(trial.number for trial in self.asked)
         return ending
 
     def _ending(self) -> Ending | None:
@@ -129,16 +130,27 @@ class Search:
         return "patience" if search.patience is not None and since >= search.patience else None
 
     def _barrier(self, reports: list[EpochReport]) -> None:
-        """Decide on every report in trial-number order, then store reports and decisions at once."""
+        """Decide on every report in trial-number order."""
         study, touched = self.study, []
         for report in reports:
             trial = self._decide(study.trials[report.trial], report)
             study.trials[trial.number] = trial
             touched.append(trial)
         good = tuple(report for report in reports if report.failure is None)
-        study.store.record(study.record.uuid, Barrier(good, tuple(touched), seconds=self._lap()))
-        self._publish(good, touched)
+        self.decided = Barrier(good, tuple(touched), seconds=self._lap())
         self.news = tuple(news(trial, study.record.objectives[0]) for trial in touched if trial.finished_at is not None)
+
+    def _save(self) -> None:
+        """Store reports and decisions at once, then the new trials that followed from them."""
+        study, (decided, asked) = self.study, (self.decided, self.asked)
+        self.decided, self.asked = None, []
+        if decided is not None:
+            study.store.record(study.record.uuid, decided)
+            self._publish(decided)
+        if asked:
+            study.store.add_trials(study.record.uuid, asked)
+            for trial in asked:
+                study.copy.add(trial)
 
     def _decide(self, trial: TrialRecord, report: EpochReport) -> TrialRecord:
         """A trial's next state after an epoch."""
@@ -182,10 +194,10 @@ class Search:
         self.finished_here += 1
         return replace(trial, attrs=mirror.attrs(trial.number), finished_at=datetime.now(UTC))
 
-    def _publish(self, reports: tuple[EpochReport, ...], touched: list[TrialRecord]) -> None:
+    def _publish(self, barrier: Barrier) -> None:
         """Bring Optuna's tables up to the barrier."""
-        epochs = {report.trial: report.epoch for report in reports}
-        for trial in touched:
+        epochs = {report.trial: report.epoch for report in barrier.reports}
+        for trial in barrier.trials:
             epoch = epochs.get(trial.number)
             self.study.copy.update(trial, {} if epoch is None else {epoch: self.means[trial.number]})
 

@@ -4,7 +4,7 @@ How many there are changes nothing but the time: jobs are dealt to them as they 
 depend on which others share its run.
 """
 
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
 from typing import Protocol
 
 import numpy as np
@@ -19,6 +19,9 @@ class Pool(Protocol):
 
     def add(self, job: Job) -> None:
         """Take a job in; it is not trained yet."""
+
+    def start(self) -> None:
+        """Begin an epoch, whose end the next `step` waits for; no job joins or leaves before that."""
 
     def step(self) -> list[EpochReport]:
         """Train every job one epoch; reports in trial order. A job that failed is gone."""
@@ -45,6 +48,9 @@ class LocalPool:
     def add(self, job: Job) -> None:
         self.run.add(job)
 
+    def start(self) -> None:
+        """There is nobody else to train."""
+
     def step(self) -> list[EpochReport]:
         return self.run.step()
 
@@ -69,6 +75,7 @@ class ProcessPool:
     def __init__(self, setup: TrainingSetup, processes: list[TrainingProcess]) -> None:
         self.setup, self.processes = setup, processes
         self.places: dict[int, TrainingProcess] = {}  # trial -> where it trains
+        self.training: dict[Connection, TrainingProcess] = {}  # those in an epoch
         self.lost: list[EpochReport] = []  # of processes that died since the last step
         for process in processes:
             process.start()
@@ -87,14 +94,18 @@ class ProcessPool:
         self.places[job.trial] = place
         place.send("add", job)
 
-    def step(self) -> list[EpochReport]:
-        waiting = {process.connection: process for process in self.places.values()}
-        for process in waiting.values():
+    def start(self) -> None:
+        self.training = {process.connection: process for process in self.places.values()}
+        for process in self.training.values():
             process.send("step")
+
+    def step(self) -> list[EpochReport]:
+        if not self.training:
+            self.start()
         reports: list[EpochReport] = []
-        while waiting:
-            for connection in wait(list(waiting)):
-                reports += self._receive(waiting.pop(connection))  # type: ignore[call-overload]
+        while self.training:
+            for connection in wait(list(self.training)):
+                reports += self._receive(self.training.pop(connection))  # type: ignore[call-overload]
         for report in reports:
             if report.failure:
                 del self.places[report.trial]

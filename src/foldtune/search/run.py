@@ -124,6 +124,23 @@ def check_device(device: str) -> None:
         raise SpecError.of((), f"the device `{device}` must be usable here", reason, "Try --device cpu.") from error
 
 
+def check_precisions(training: Any, device: str) -> None:
+    """Refuse a search that may ask for a precision which the device does not have.
+
+    Args:
+        training: the study file's section, with domains.
+        device: where nets train, as torch names it.
+
+    Raises:
+        SpecError: the device would only imitate it.
+    """
+    from foldtune.space import configure, corners
+    from foldtune.train.precision import check_precision
+
+    for params in corners(training):
+        check_precision(configure(training, params).get("precision", "32-true"), device)
+
+
 def _with_data(tree: dict[str, Any], data: Any) -> dict[str, Any]:
     """A stored tree with the Python objects of which it holds only a description."""
     key = "arrays" if tree["data"].get("arrays") is not None else "table"
@@ -150,6 +167,7 @@ def _run(file: StudyFile, storage: str, *, workers: int | None, device: str, wat
 
         plan = make_plan(file)
         check_device(device)
+        check_precisions(plan.space["training"], device)
         optuna_parts.quiet()
         with closing(Store(storage)) as store, closing(open_study(plan, store, workers=workers)) as study:
             with _interruptible() as interrupted:

@@ -18,6 +18,7 @@ CHANGEABLE = (("search", "trials"), ("search", "timeout"), ("search", "patience"
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 EngineChoice = Literal["auto", "packed", "lockstep"]
+Precision = Literal["32-true", "bf16-mixed"]
 NonNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Column = str | int
@@ -204,6 +205,9 @@ class TrainingSpec(Section):
 
     epochs: PositiveInt = 50
     batch_size: PositiveInt = 32
+    precision: Precision = Field(
+        "32-true", description="as Lightning names it; bf16-mixed: matrix products in bfloat16, all else in float32"
+    )
 
 
 class ConfigSpec(Section):

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, get_args
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import bindparam, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from foldtune.errors import Problem, StoreError, nearest
@@ -134,11 +134,7 @@ class Store:
             _insert(session, CurveRow, [{"study_id": study_id, **point} for point in points])
             spent = {"seconds": StudyRow.seconds + barrier.seconds}
             session.execute(update(StudyRow).where(StudyRow.id == study_id).values(spent))
-            for trial in barrier.trials:
-                key = (TrialRow.study_id == study_id, TrialRow.number == trial.number)
-                columns = rows.trial_columns(trial)
-                if session.connection().execute(update(TrialRow).where(*key).values(columns)).rowcount != 1:
-                    raise _no_trial(trial.number)
+            _update(session, study_id, barrier.trials)
 
     def seconds(self, uuid: str) -> float:
         """Time that searches have spent on a study, all sessions together."""
@@ -208,6 +204,20 @@ def _no_trial(number: int) -> StoreError:
 def _insert(session: Session, table: type[Any], columns: Sequence[Mapping[str, Any]]) -> None:
     if columns:  # an INSERT without rows would insert one of defaults
         session.execute(insert(table), columns)
+
+
+_UPDATE = update(TrialRow).where(TrialRow.study_id == bindparam("of"), TrialRow.number == bindparam("at"))
+
+
+def _update(session: Session, study_id: int, trials: Sequence[TrialRecord]) -> None:
+    """Write stored trials anew, all in one statement."""
+    numbers = {trial.number for trial in trials}
+    stored = select(TrialRow.number).where(TrialRow.study_id == study_id, TrialRow.number.in_(numbers))
+    if unknown := numbers.difference(session.scalars(stored)):
+        raise _no_trial(min(unknown))
+    columns = [{"of": study_id, "at": trial.number, **rows.trial_columns(trial)} for trial in trials]
+    if columns:
+        session.connection().execute(_UPDATE, columns)
 
 
 def _summary(study: Any, states: Mapping[TrialState, tuple[int, float, float]]) -> StudySummary:

@@ -53,6 +53,9 @@ class TablePool:
     def add(self, job: Job) -> None:
         self.epochs[job.trial] = 0
 
+    def start(self) -> None:
+        """Nobody else reads."""
+
     def step(self) -> list[EpochReport]:
         self.steps.append(sorted(self.epochs))
         return [self._step(trial) for trial in self.steps[-1]]

@@ -25,16 +25,12 @@ class Curves:
     def __init__(self, job: Job, config: ConfigSpec, directions: Sequence[Direction]) -> None:
         self.job, self.config, self.directions = job, config, directions
         self.scores: list[Floats] = []  # per epoch, (K, n_metrics)
+        self.means: list[float] = []  # of the first objective over folds, per epoch
 
     @property
     def epoch(self) -> int:
         """Epochs trained so far."""
         return len(self.scores)
-
-    @property
-    def means(self) -> list[float]:
-        """The first objective's mean over folds, epoch by epoch."""
-        return [fold_mean(scores[:, 0]) for scores in self.scores]
 
     def add(self, losses: Floats, scores: Floats, seconds: float) -> EpochReport:
         """Take in an epoch: losses (K,), scores (K, n_metrics).
@@ -44,7 +40,7 @@ class Curves:
         """
         epoch = self.epoch + 1
         self._check_finite(losses, scores, epoch)
-        self.scores.append(scores)
+        self._append(scores)
         rule = self.config.regularization.early_stopping
         done = epoch >= self.config.training.epochs or stops_early(self.means, self.directions[0], rule)
         return EpochReport(self.job.trial, epoch, losses, scores, seconds, done)
@@ -52,7 +48,9 @@ class Curves:
     def others(self) -> list[float]:
         """For each fold the other folds' mean in the last epoch; a single fold's own score."""
         last = self.scores[-1][:, 0]
-        return [fold_mean(np.delete(last, fold)) if len(last) > 1 else float(last[0]) for fold in range(len(last))]
+        if len(last) == 1:
+            return [float(last[0])]
+        return [fold_mean(last[others]) for others in ~np.eye(len(last), dtype=np.bool_)]
 
     def last(self) -> TrialResult:
         """The result with the scores of the last epoch."""
@@ -72,14 +70,20 @@ class Curves:
 
     def load_scores(self, state: Mapping[str, Any]) -> None:
         """Take the scores of a `state_dict`."""
-        self.scores = [scores.numpy() for scores in state["scores"]]
+        for scores in state["scores"]:
+            self._append(scores.numpy())
+
+    def _append(self, scores: Floats) -> None:
+        self.scores.append(scores)
+        self.means.append(fold_mean(scores[:, 0]))
 
     def _check_finite(self, losses: Floats, scores: Floats, epoch: int) -> None:
         objectives = scores[:, : len(self.directions)]
-        for fold in range(len(losses)):
-            if not np.isfinite(losses[fold]) or not np.isfinite(objectives[fold]).all():
-                found = f"loss {losses[fold]:g}, objective {objectives[fold].tolist()}"
-                raise DivergedError(f"fold {fold} is not finite after epoch {epoch}: {found}")
+        finite = np.isfinite(losses) & np.isfinite(objectives).all(axis=1)
+        if not finite.all():
+            fold = int(finite.argmin())
+            found = f"loss {losses[fold]:g}, objective {objectives[fold].tolist()}"
+            raise DivergedError(f"fold {fold} is not finite after epoch {epoch}: {found}")
 
 
 def job_state(job: Job) -> dict[str, Any]:

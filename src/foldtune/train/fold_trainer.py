@@ -15,6 +15,7 @@ from foldtune.spec.schema import ConfigSpec
 from foldtune.train.batches import batch_bounds, epoch_order, has_batch_norm
 from foldtune.train.losses import Head, build_loss
 from foldtune.train.optim import PER_BATCH, build_optimizer, build_scheduler
+from foldtune.train.precision import autocast
 from foldtune.train.regularize import regularize_
 from foldtune.values import DataShape, Direction, Fold
 
@@ -55,6 +56,7 @@ class FoldTrainer:
         self.train_rows = torch.tensor(fold.train)
         self.valid_rows = torch.tensor(fold.valid, device=device)
         self.rows_per_epoch = rows_per_epoch
+        self.autocast = autocast(config.training.precision, device)
         self.inputs = inputs_of(data, device, dtype)
         self.target = target_of(data, head, device, dtype)
         shape = DataShape(tuple(data.numeric.shape[1:]), data.cardinalities, head.outputs)
@@ -91,7 +93,7 @@ class FoldTrainer:
         self.model.eval()
         chunks = torch.split(self.valid_rows, ROWS_AT_ONCE)
         with seeds.torch_seeded(*self.key, "answers", epoch, device=self.device):
-            return torch.cat([self.model(*(tensor[rows] for tensor in self.inputs)) for rows in chunks])
+            return torch.cat([self._answer(tuple(tensor[rows] for tensor in self.inputs)) for rows in chunks])
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, optimizer and schedule; random numbers need no state, they follow from the key and the epoch."""
@@ -110,12 +112,18 @@ class FoldTrainer:
         if self.scheduler is not None:
             self.scheduler.load_state_dict(copy.deepcopy(state["scheduler"]))
 
+    def _answer(self, inputs: tuple[Tensor, ...]) -> Tensor:
+        """The net's answers; losses and metrics are computed in the weights' own precision."""
+        with self.autocast:
+            answers: Tensor = self.model(*inputs)
+        return answers.to(self.dtype)
+
     def _step(self, rows: Tensor) -> Tensor:  # rows (B,) int64 -> mean loss ()
         inputs, target = tuple(tensor[rows] for tensor in self.inputs), self.target[rows]
 
         def closure() -> Tensor:
             self.optimizer.zero_grad()
-            loss: Tensor = self.loss(self.head.link(self.model(*inputs)), target)
+            loss: Tensor = self.loss(self.head.link(self._answer(inputs)), target)
             loss.backward()  # type: ignore[no-untyped-call]
             return loss.detach() + regularize_(self.parameters, self.config.regularization)
 

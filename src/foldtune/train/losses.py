@@ -17,7 +17,8 @@ def _identity(answers: Tensor) -> Tensor:
 
 
 def _softmax(answers: Tensor) -> Tensor:
-    return answers.softmax(-1)
+    powers = (answers - answers.amax(-1, keepdim=True)).exp_()  # torch's own takes five times as long for few classes
+    return powers.div_(powers.sum(-1, keepdim=True))
 
 
 def _log_softmax(answers: Tensor) -> Tensor:

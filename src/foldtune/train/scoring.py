@@ -7,7 +7,7 @@ from torch import Tensor
 
 from foldtune.data.dataset import Dataset
 from foldtune.data.preprocess import FoldData
-from foldtune.metrics import Metric
+from foldtune.metrics import Metric, Predictions
 from foldtune.train.losses import Head
 from foldtune.values import Floats, Fold
 
@@ -38,6 +38,7 @@ class Scorer:
         target = _pad([torch.from_numpy(dataset.target[fold.valid]) for fold in folds])
         self.target = target.to(device)  # (K, N) or (K, N, T)
         self.mask = _pad([torch.ones(len(fold.valid), dtype=torch.bool) for fold in folds]).to(device)  # (K, N)
+        self.answers = torch.zeros(*self.mask.shape, head.outputs, dtype=torch.float64, device=device)
         self.location, self.scale = (  # (K, 1, T) each
             torch.stack([torch.from_numpy(row) for row in rows]).to(device).unsqueeze(1)
             for rows in ([fold.location for fold in data], [fold.scale for fold in data])
@@ -47,13 +48,14 @@ class Scorer:
     @torch.no_grad()
     def score(self, answers: Sequence[Tensor]) -> Floats:  # K x (n_valid, outputs) -> (K, n_metrics)
         """Every metric of every fold; those of a net that answers with NaN or infinity are NaN."""
-        padded = _pad(answers)
-        finite = torch.isfinite(padded).flatten(1).all(dim=1)  # (K,)
-        predictions = self.head.predict(torch.where(finite[:, None, None], padded, 0.0).double())
+        for row, answer in zip(self.answers, answers, strict=True):
+            row[: len(answer)] = answer
+        finite = self.answers.sum(dim=(1, 2)).isfinite()  # (K,); NaN and infinity pass on to the sum
+        values = self.head.predict(self.answers)
         if self.regression:
-            predictions = predictions * self.scale + self.location
-        columns = [metric(self.target, predictions, self.mask) for metric in self.metrics]
-        scores: Floats = torch.where(finite[:, None], torch.stack(columns, dim=1), torch.nan).cpu().numpy()
+            values = values * self.scale + self.location
+        predictions = Predictions(self.target, values, self.mask & finite[:, None])
+        scores: Floats = torch.stack([metric.score(predictions) for metric in self.metrics], dim=1).cpu().numpy()
         return scores
 
 

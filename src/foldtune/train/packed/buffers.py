@@ -1,5 +1,6 @@
 """Where the numbers of M models lie: fixed places, so that a step allocates nothing and every address stays."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
@@ -48,12 +49,16 @@ class Pool:
     """Memory of buffers that are not in use at the same time as others."""
 
     def __init__(self, given: Sequence[Tensor | None] = ()) -> None:
-        self.free = sorted((part.view(-1) for part in given if part is not None), key=len)
+        self.free = sorted((part.view(-1) for part in given if part is not None), key=Tensor.numel)
+        self.sizes = [part.numel() for part in self.free]
 
     def take(self, size: int, like: Tensor) -> Tensor:
         """The smallest piece that is large enough, or zeros."""
-        found = next((index for index, part in enumerate(self.free) if len(part) >= size), None)
-        return like.new_zeros(size) if found is None else self.free.pop(found)[:size]
+        found = bisect_left(self.sizes, size)
+        if found == len(self.sizes):
+            return like.new_zeros(size)
+        self.sizes.pop(found)
+        return self.free.pop(found)[:size]
 
 
 def buffer(

@@ -12,7 +12,8 @@ from foldtune.models.builder import build_model
 from foldtune.spec.schema import ConfigSpec
 from foldtune.train.losses import Head, build_loss, make_head
 from foldtune.train.packed.kernels.losses import loss_of, smoothing_of
-from foldtune.train.packed.program import Program, lower
+from foldtune.train.packed.lowering import lower
+from foldtune.train.packed.program import Program
 from foldtune.train.packed.rules import RULES
 from foldtune.train.packed.schedule import JobSchedule
 from foldtune.train.packed.store import Store, state_of
@@ -159,4 +160,6 @@ def _undropped(net: nn.Module) -> nn.Module:
     for module in net.modules():
         if type(module) is nn.Dropout:
             module.p = 0.0
+        elif isinstance(module, nn.RNNBase):
+            module.dropout = 0.0
     return net

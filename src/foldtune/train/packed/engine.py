@@ -19,6 +19,7 @@ from foldtune.train.packed.choose import choose
 from foldtune.train.packed.member import Member, Share
 from foldtune.train.packed.stack import Stack
 from foldtune.train.packed.store import State
+from foldtune.train.packed.tables import Tables
 from foldtune.train.packed.tape import fits
 from foldtune.train.scoring import Scorer
 from foldtune.values import EpochReport, Floats, Job, TrialResult
@@ -83,6 +84,7 @@ class PackedRun:
         self.waiting: dict[int, Job] = {}
         self.members: dict[int, Member] = {}
         self.stacks: list[Stack] = []
+        self.tables = Tables(engine.setup.device, getattr(torch, engine.setup.dtype))
         self.rest = engine.lockstep.start([])
         self.reasons: dict[int, str] = {}
         self._scorers: dict[tuple[int, ...], Scorer] = {}
@@ -146,11 +148,8 @@ class PackedRun:
         for group, stack in zip(groups, same, strict=True):
             for share in group if stack is None else ():
                 share.state = self._state(share)
-        setup = self.engine.setup
-        self.stacks = [
-            stack or Stack(group, device=setup.device, dtype=getattr(torch, setup.dtype))
-            for group, stack in zip(groups, same, strict=True)
-        ]
+        self.stacks = [stack or Stack(group, self.tables) for group, stack in zip(groups, same, strict=True)]
+        self.tables.keep([data for member in self.members.values() for data in member.data])
         self._scorers, self._composed = {}, True
 
     def _state(self, share: Share) -> State:

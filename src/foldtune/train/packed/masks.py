@@ -20,14 +20,20 @@ class Masks:
     Args:
         rates: each model's probability of zeroing, (m,).
         count: elements of a model in a step.
+
+    Attributes:
+        words: 64-bit words that hold a model's bits of a step, 16 an element.
+        bits: where somebody else draws them, (m, words * 4) int16; None where `draw` does.
     """
 
     def __init__(self, rates: Tensor, count: int) -> None:
         keep = 1 - rates[:, None]
         highest = ((keep * 65536).round() - 32769).clamp(-32768, 32767)
-        self._highest: NDArray[np.int16] = highest.to(torch.int16).cpu().numpy()  # the largest number that keeps
+        self._limit = highest.to(torch.int16)  # the largest number that keeps, (m, 1)
+        self._highest: NDArray[np.int16] = self._limit.cpu().numpy()
         self.scale = torch.where(keep > 0, 1 / keep, 0.0)
-        self._count, self._words = count, math.ceil(count / 4)
+        self._count, self.words = count, math.ceil(count / 4)
+        self.bits: Tensor | None = None
         self._sources: list[np.random.SFC64] = []
         self._drawn = np.empty((len(rates), 0), dtype=np.int16)
         self._step = STEPS_AT_ONCE
@@ -46,10 +52,12 @@ class Masks:
 
     def draw(self) -> Tensor:  # (m, count) uint8
         """1 for every element that is kept; probabilities are exact to 1 / 65536."""
+        if self.bits is not None:
+            return (self.bits[:, : self._count] <= self._limit).view(torch.uint8)
         if self._step == STEPS_AT_ONCE:
-            words = np.stack([source.random_raw(self._words * STEPS_AT_ONCE) for source in self._sources])
+            words = np.stack([source.random_raw(self.words * STEPS_AT_ONCE) for source in self._sources])
             self._drawn, self._step = words.view(np.int16), 0
-        first = self._step * self._words * 4
+        first = self._step * self.words * 4
         self._step += 1
         kept = self._drawn[:, first : first + self._count] <= self._highest  # in NumPy, four times as fast
         return torch.from_numpy(kept.view(np.uint8)).to(self.scale.device)

@@ -19,9 +19,11 @@ from foldtune.train.curves import Curves
 from foldtune.train.engine import TrainingSetup
 from foldtune.train.losses import build_loss, make_head
 from foldtune.train.packed.kernels.losses import loss_of, smoothing_of, text_of
-from foldtune.train.packed.program import Program, lower
+from foldtune.train.packed.lowering import lower
+from foldtune.train.packed.program import Program
 from foldtune.train.packed.schedule import JobSchedule
 from foldtune.train.packed.store import State, state_of
+from foldtune.train.precision import check_precision
 from foldtune.values import DataShape, Job
 
 Bounds = tuple[tuple[int, int], ...]
@@ -49,7 +51,8 @@ class Share:
     @property
     def key(self) -> tuple[object, ...]:
         """Equal for models that may stand in one stack."""
-        return self.bounds, max(len(self.member.job.folds[fold].valid) for fold in self.folds)
+        most = max(len(self.member.job.folds[fold].valid) for fold in self.folds)
+        return self.bounds, most, self.member.config.training.precision
 
     @property
     def keys(self) -> list[tuple[int, ...]]:
@@ -80,6 +83,7 @@ class Member:
 
     def __init__(self, job: Job, data: tuple[FoldData, ...], *, setup: TrainingSetup) -> None:
         self.job, self.data, self.config = job, data, ConfigSpec.model_validate(job.config)
+        check_precision(self.config.training.precision, setup.device)
         self.head = make_head(self.config.loss.node, setup.dataset.task, setup.dataset.n_outputs)
         self.keys = [(setup.seed, job.trial, job.repeat, fold) for fold in range(len(job.folds))]
         self.shape = DataShape(tuple(data[0].numeric.shape[1:]), data[0].cardinalities, self.head.outputs)

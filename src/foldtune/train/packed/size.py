@@ -7,6 +7,7 @@ import torch
 
 from foldtune.data.preprocess import FoldData
 from foldtune.train.engine import TrainingSetup
+from foldtune.train.packed.buffers import LANES
 from foldtune.train.packed.masks import STEPS_AT_ONCE
 from foldtune.train.packed.member import Member, Share
 from foldtune.train.packed.program import Program
@@ -15,6 +16,9 @@ from foldtune.values import Job
 
 _PER_PARAMETER = 4
 """Numbers kept for each: itself, its gradient, and two that update rules keep."""
+
+_LOOPS = {"RNN_TANH": 3, "RNN_RELU": 3, "GRU": 7, "LSTM": 9}
+"""Numbers that a recurrent layer keeps for each that it gives: what it reads, gates, states, and their gradients."""
 
 _SCORING = 40
 """Bytes for each answer on validation rows while metrics are computed, in float64."""
@@ -54,7 +58,9 @@ def _model_bytes(member: Member, share: Share) -> int:
     itemsize = params[0].element_size() if params else torch.float32.itemsize
     numbers = _PER_PARAMETER * sum(param[0].numel() for param in params)
     sizes = sorted({stop - start for start, stop in share.bounds}, reverse=True)
-    numbers += sizes[0] * _per_row(member.training) + sum(sizes) * _scratch_per_row(member.training)
+    numbers += sizes[0] * _per_row(member.training) + sum(_scratch(member.training, size) for size in sizes)
+    weights = {name for op in member.training.ops if "weight_hh" in op.params for name in op.params.values()}
+    numbers += (2 * len(sizes) + 1) * sum(share.state.params[name][0].numel() for name in weights)  # as one matrix
     if sizes[0] < ROWS_AT_ONCE:  # else answers are computed in the memory of a batch
         numbers += ROWS_AT_ONCE * _per_row(member.answering) // 2
     most = max(len(member.job.folds[fold].valid) for fold in share.folds)
@@ -67,13 +73,16 @@ def _per_row(program: Program) -> int:
     return sum(map(math.prod, program.shapes.values())) + 2 * sum(slots.values())
 
 
-def _scratch_per_row(program: Program) -> int:
-    """Numbers that kernels keep for themselves: norms one for each of theirs, all of them the largest value once, and
+def _scratch(program: Program, batch: int) -> int:
+    """Numbers that kernels keep for themselves: batch norms copies of what they read and write, where it is padded,
+    other norms one for each of theirs, recurrent layers what every step leaves, all of them the largest value once, and
     dropout its random bits of some steps, 16 a number, twice while they are drawn."""
-    sizes = [(op, math.prod(op.shape)) for op in program.ops]
-    norms = sum(size for op, size in sizes if "Norm" in op.text)
+    sizes = [(op, batch * math.prod(op.shape)) for op in program.ops]
+    copied = sum(3 * size for op, size in sizes if op.text.startswith("BatchNorm") and size % LANES)
+    norms = sum(size for op, size in sizes if "Norm" in op.text and not op.text.startswith("BatchNorm"))
     bits = sum(STEPS_AT_ONCE * size for op, size in sizes if op.dropout is not None)
-    return norms + bits + max((size for _, size in sizes), default=0)
+    loops = sum(_LOOPS.get(op.text.partition("(")[0], 0) * size for op, size in sizes)
+    return copied + norms + bits + loops + max((size for _, size in sizes), default=0)
 
 
 def _table_bytes(data: FoldData) -> int:

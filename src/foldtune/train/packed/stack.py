@@ -2,20 +2,23 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from itertools import groupby
 
 import torch
 from torch import Tensor
 
-from foldtune.data.preprocess import FoldData
-from foldtune.train.fold_trainer import inputs_of, target_of
+from foldtune.train.packed.device import DeviceTrainer
+from foldtune.train.packed.flat import Hypers
 from foldtune.train.packed.kernels.losses import LossKernel
 from foldtune.train.packed.member import Member, Share
 from foldtune.train.packed.program import Program
 from foldtune.train.packed.rules import RULES
 from foldtune.train.packed.store import State, Store
+from foldtune.train.packed.tables import Feed, Tables
 from foldtune.train.packed.tape import Group, Span, Tape
 from foldtune.train.packed.update import NEUTRAL, Regularizer, Update
+from foldtune.train.precision import autocast
 from foldtune.values import Floats
 
 ROWS_AT_ONCE = 64
@@ -28,13 +31,12 @@ class Stack:
 
     Args:
         shares: at least one, all of the same key.
-        device: where they live.
-        dtype: of weights and activations.
+        tables: the rows; they say the device, and the dtype of weights and activations.
     """
 
-    def __init__(self, shares: Sequence[Share], *, device: str, dtype: torch.dtype) -> None:
-        self.device, self.dtype = device, dtype
-        self.like = torch.empty(0, device=device, dtype=dtype)
+    def __init__(self, shares: Sequence[Share], tables: Tables) -> None:
+        self.tables, self.device, self.dtype = tables, tables.device, tables.dtype
+        self.like = torch.empty(0, device=self.device, dtype=self.dtype)
         self.shares = sorted(shares, key=_place)
         self.bounds = self.shares[0].bounds
         self.spans: list[tuple[Share, int, int]] = []
@@ -44,9 +46,11 @@ class Stack:
         self.store = Store([_released(share) for share in self.shares])
         self.members = [share.member for share in self.shares for _ in share.folds]  # of each model
         self.keys = [key for share in self.shares for key in share.keys]
-        self._feeds: dict[int, _Feed] = {}
-        self._bind_training()
-        self._bind_answering()
+        self.data = [share.member.data[fold] for share in self.shares for fold in share.folds]
+        self.autocast = autocast(self.members[0].config.training.precision, self.device)  # that of them all
+        with self.autocast:
+            self._bind_training()
+            self._bind_answering()
 
     def state(self, share: Share) -> State:
         """A share's models, where they are."""
@@ -56,35 +60,47 @@ class Stack:
     @torch.no_grad()
     def train_epoch(self) -> Floats:  # (M,)
         """Train every model one epoch, each the next of its own; mean losses over the rows."""
+        orders = torch.cat([share.order(share.member.curves.epoch + 1) for share in self.shares])
+        hypers = [share.schedule.epoch() for share in self.shares]
         epochs = [member.curves.epoch + 1 for member in self.members]
+        if self.device_trainer is None:
+            total = self._train_epoch(orders, epochs, hypers)
+        else:
+            total = self.device_trainer.train_epoch(orders, epochs, hypers)
+        means: Floats = (total / self.bounds[-1][1]).double().cpu().numpy()
+        return means
+
+    @cached_property
+    def device_trainer(self) -> DeviceTrainer | None:
+        """What takes the steps where calls are slow; on the processor there is none."""
+        return None if self.like.device.type == "cpu" else DeviceTrainer(self)
+
+    def _train_epoch(self, orders: Tensor, epochs: Sequence[int], hypers: Sequence[Hypers]) -> Tensor:  # (M,)
+        """See `DeviceTrainer.train_epoch`."""
         for trainer in self.trainers.values():
             trainer.tape.start_epoch(self.keys, epochs)
-        orders = torch.cat([share.order(share.member.curves.epoch + 1) for share in self.shares]).to(self.device)
-        hypers = [share.schedule.epoch() for share in self.shares]
-        total = torch.zeros(len(self.keys), device=self.device, dtype=self.dtype)
+        total = torch.zeros(len(self.keys), dtype=self.dtype)
         for step, (start, stop) in enumerate(self.bounds):
             losses = self.regularize(self.trainers[stop - start].gradients(orders[:, start:stop]))
             total.add_(losses, alpha=stop - start)
             for updates, hyper in zip(self.updates, hypers, strict=True):
                 for update, unit in zip(updates, hyper[step], strict=True):
                     update(unit)
-        means: Floats = (total / self.bounds[-1][1]).double().cpu().numpy()
-        return means
+        return total
 
     @torch.no_grad()
     def answers(self) -> list[tuple[Share, int, Tensor]]:  # (n_valid, outputs) each
-        """The nets' answers on their validation rows: share, fold and answers."""
-        parts: list[list[Tensor]] = [[] for _ in self.keys]
-        for rows in torch.split(self.valid, self.answering.batch, dim=1):
-            self.answering.forward(rows)
-            for span in self.answering.tape.answers():
-                for row in range(span.start, span.stop):
-                    parts[row].append(span.value.rows[row - span.start].clone())
-        whole = [torch.cat(part) for part in parts]
+        """The nets' answers on their validation rows: share, fold and answers, which the next call overwrites."""
+        size = self.answering.batch
+        for start in range(0, self.valid.shape[1], size):
+            self.answering.forward(self.valid[:, start : start + size])
+            for span, answered in self.answered:
+                answered[:, start : start + size].copy_(span.value.rows)
+        rows = (row for _, answered in self.answered for row in answered)
+        places = ((share, fold) for share in self.shares for fold in share.folds)
         return [
-            (share, fold, whole[start + index][: len(share.member.job.folds[fold].valid)])
-            for share, start, _ in self.spans
-            for index, fold in enumerate(share.folds)
+            (share, fold, row[: len(share.member.job.folds[fold].valid)])
+            for (share, fold), row in zip(places, rows, strict=True)
         ]
 
     def _bind_training(self) -> None:
@@ -109,6 +125,10 @@ class Stack:
         groups = self._groups(lambda member: member.answering)
         tape = Tape(groups, self.store, size, self.like, training=False, beside=self._first_tape())
         self.answering = _Pass(self, tape)
+        self.answered: list[tuple[Span, Tensor]] = []  # (m, rows, outputs) each
+        for span in tape.answers():
+            m, _, *outputs = span.value.rows.shape
+            self.answered.append((span, self.like.new_empty(m, chunks * size, *outputs)))
 
     def _first_tape(self) -> Tape | None:
         """The tape of full batches, whose memory serves the others, too."""
@@ -140,39 +160,16 @@ class Stack:
             first = start + unit * folds
             yield Update(self.store, first, first + folds, RULES[share.schedule.kind])
 
-    def feed(self, start: int, stop: int) -> "_Feed":
+    def feed(self, start: int, stop: int) -> Feed:
         """The rows that models side by side see."""
-        key = start * (len(self.keys) + 1) + stop
-        if key not in self._feeds:
-            models = [(share.member, share.member.data[fold]) for share, _, _ in self.spans for fold in share.folds]
-            self._feeds[key] = _Feed(models[start:stop], self.device, self.dtype)
-        return self._feeds[key]
-
-
-class _Feed:
-    """Transformed rows of some models, one after the other; models that see the same ones share them."""
-
-    def __init__(self, models: Sequence[tuple[Member, FoldData]], device: str, dtype: torch.dtype) -> None:
-        tables = {id(data): (member, data) for member, data in models}
-        starts = {key: index * len(data.target) for index, (key, (_, data)) in enumerate(tables.items())}
-        self.offsets = torch.tensor([starts[id(data)] for _, data in models], device=device)[:, None]  # (m, 1)
-        each = [inputs_of(data, device, dtype) for _, data in tables.values()]
-        names = ("numeric", "codes")[: len(each[0])]
-        self.inputs = {name: torch.cat(columns) for name, columns in zip(names, zip(*each, strict=True), strict=True)}
-        targets = [target_of(data, member.head, device, dtype) for member, data in tables.values()]
-        alike = len({(target.dtype, target.shape[1:]) for target in targets}) == 1
-        self.target = torch.cat(targets) if alike else None
-
-    def numbers(self, rows: Tensor) -> Tensor:  # (m, B) -> (m * B,)
-        """Rows of the tables laid end to end."""
-        return (rows + self.offsets).reshape(-1)
+        return Feed(self.tables, self.data[start:stop])
 
 
 class _Pass:
     """A tape with what puts batches into it."""
 
     def __init__(self, stack: Stack, tape: Tape) -> None:
-        self.tape, self.batch = tape, tape.batch
+        self.tape, self.batch, self.autocast = tape, tape.batch, stack.autocast
         self.loads = [(span, stack.feed(span.start, span.stop), name) for name, span in tape.inputs()]
 
     def forward(self, rows: Tensor) -> None:  # (M, B), numbers of rows in the data
@@ -184,7 +181,8 @@ class _Pass:
                 torch.index_select(table, 0, numbers, out=place.view(len(numbers), *table.shape[1:]))
             else:
                 place.copy_(table.index_select(0, numbers).view(place.shape))
-        self.tape.forward()
+        with self.autocast:
+            self.tape.forward()
 
 
 class _Trainer(_Pass):
@@ -198,15 +196,14 @@ class _Trainer(_Pass):
         """Each model's loss on its batch; gradients of all parameters are where the store keeps them."""
         self.forward(rows)
         losses = []
-        for span, feed, target, kernel in self.losses:
-            assert feed.target is not None
-            torch.index_select(feed.target, 0, feed.numbers(rows[span.start : span.stop]), out=target.flatten(0, 1))
+        for span, feed, source, target, kernel in self.losses:
+            torch.index_select(source, 0, feed.numbers(rows[span.start : span.stop]), out=target.flatten(0, 1))
             losses.append(kernel())
         self.tape.backward()
         return losses[0] if len(losses) == 1 else torch.cat(losses)
 
 
-def _losses(stack: Stack, tape: Tape) -> Iterator[tuple[Span, _Feed, Tensor, LossKernel]]:
+def _losses(stack: Stack, tape: Tape) -> Iterator[tuple[Span, Feed, Tensor, Tensor, LossKernel]]:
     """A kernel for neighbours that have the same loss and as many outputs."""
     start = 0
     for _, run in groupby(stack.members, key=lambda member: (member.loss_text, member.shape.outputs)):
@@ -214,10 +211,11 @@ def _losses(stack: Stack, tape: Tape) -> Iterator[tuple[Span, _Feed, Tensor, Los
         span = tape.at("answer", start, start + len(members))
         start += len(members)
         feed = stack.feed(span.start, span.stop)
-        assert span.grad is not None and feed.target is not None
-        target = feed.target.new_zeros(len(members), tape.batch, *feed.target.shape[1:])
+        source = feed.target(members[0].head)
+        target = source.new_zeros(len(members), tape.batch, *source.shape[1:])
         smoothing = torch.tensor([member.smoothing for member in members], dtype=stack.dtype, device=stack.device)
-        yield span, feed, target, members[0].bind_loss(span.value, target, span.grad, smoothing[:, None])
+        assert span.grad is not None
+        yield span, feed, source, target, members[0].bind_loss(span.value, target, span.grad, smoothing[:, None])
 
 
 def _place(share: Share) -> tuple[object, ...]:

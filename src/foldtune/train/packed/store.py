@@ -1,13 +1,18 @@
 """The state of M models: parameters, what update rules remember of them, and buffers, each stacked by name."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
+from math import prod
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from foldtune.train.packed.buffers import LANES
+
+T = TypeVar("T")
 
 Named = Mapping[str, Tensor]
 
@@ -25,6 +30,11 @@ class State:
     params: Named
     moments: tuple[Named, Named]
     buffers: Named
+
+    @cached_property
+    def models(self) -> int:
+        """How many."""
+        return len(next(iter((*self.params.values(), *self.buffers.values()))))
 
     def state_dict(self) -> dict[str, object]:
         """Plain tensors, copied."""
@@ -62,7 +72,7 @@ class Memory:
 
 def zeros(models: int, like: Tensor) -> Memory:
     """Zeros for models of which `like` is one parameter, (m', *shape)."""
-    size = like[0].numel()
+    size = prod(like.shape[1:])
     flat = like.new_zeros(models, size + -size % LANES)
     return Memory(flat, flat[:, :size].view(models, *like.shape[1:]))
 
@@ -97,11 +107,12 @@ class Store:
 
     def __init__(self, states: Sequence[State]) -> None:
         self.blocks = [_block(run) for run in _runs(states, lambda state: state.params)]
-        self.buffers = {
-            (run.name, run.start, run.stop): torch.cat([state.buffers[run.name] for state in run.states])
+        self._blocks = _by_name((block.name, block) for block in self.blocks)
+        self._buffers = _by_name(
+            (run.name, (run.start, run.stop, torch.cat([state.buffers[run.name] for state in run.states])))
             for run in _runs(states, lambda state: state.buffers)
-        }
-        self.names = [(tuple(state.params), tuple(state.buffers)) for state in states for _ in range(_models(state))]
+        )
+        self.names = [(tuple(state.params), tuple(state.buffers)) for state in states for _ in range(state.models)]
 
     def param(self, name: str, start: int, stop: int) -> Tensor:
         """One parameter of models side by side, (m, *shape)."""
@@ -115,11 +126,7 @@ class Store:
 
     def buffer(self, name: str, start: int, stop: int) -> Tensor:
         """One buffer likewise."""
-        (first, values), *_ = (
-            (begin, values)
-            for (key, begin, end), values in self.buffers.items()
-            if key == name and begin <= start and stop <= end
-        )
+        first, _, values = next(each for each in self._buffers[name] if each[0] <= start and stop <= each[1])
         return values[start - first : stop - first]
 
     def take(self, start: int, stop: int) -> State:
@@ -134,7 +141,7 @@ class Store:
         return State(of(lambda block: block.param), moments, {n: self.buffer(n, start, stop) for n in buffers})
 
     def _block(self, name: str, start: int, stop: int) -> Block:
-        return next(b for b in self.blocks if b.name == name and b.start <= start and stop <= b.stop)
+        return next(block for block in self._blocks[name] if block.start <= start and stop <= block.stop)
 
 
 @dataclass(frozen=True)
@@ -151,18 +158,20 @@ def _block(run: _Run) -> Block:
     """Memory for one parameter, filled from where it was."""
     like = run.states[0].params[run.name]
     param, grad, first, second = (zeros(run.stop - run.start, like) for _ in range(4))
-    for part, memory in ((0, first), (1, second), (None, param)):
-        row = 0
-        for state in run.states:
-            source = state.params if part is None else state.moments[part]
+    row = 0
+    for state in run.states:
+        for source, memory in zip((state.params, *state.moments), (param, first, second), strict=True):
             if run.name in source:
-                memory.view[row : row + _models(state)] = source[run.name]
-            row += _models(state)
+                memory.view[row : row + state.models] = source[run.name]
+        row += state.models
     return Block(run.name, run.start, run.stop, param, grad, (first, second))
 
 
-def _models(state: State) -> int:
-    return len(next(iter((*state.params.values(), *state.buffers.values()))))
+def _by_name(pairs: Iterable[tuple[str, T]]) -> dict[str, list[T]]:
+    found: dict[str, list[T]] = {}
+    for name, value in pairs:
+        found.setdefault(name, []).append(value)
+    return found
 
 
 def _runs(states: Sequence[State], part: Callable[[State], Named]) -> Iterator[_Run]:
@@ -172,7 +181,7 @@ def _runs(states: Sequence[State], part: Callable[[State], Named]) -> Iterator[_
         forms = [part(state)[name].shape[1:] if name in part(state) else None for state in states]
         for form, pairs in groupby(zip(forms, states, strict=True), key=lambda pair: pair[0]):
             members = [state for _, state in pairs]
-            stop = start + sum(map(_models, members))
+            stop = start + sum(state.models for state in members)
             if form is not None:
                 yield _Run(name, start, stop, members)
             start = stop

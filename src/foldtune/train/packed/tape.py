@@ -7,6 +7,7 @@ company.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from graphlib import CycleError, TopologicalSorter
 from itertools import groupby
 
@@ -53,6 +54,8 @@ class Span:
 
     def take(self, start: int, stop: int) -> "Span":
         """Some of the models."""
+        if (start, stop) == (self.start, self.stop):
+            return self
         first, last = start - self.start, stop - self.start
         return Span(start, stop, self.value.take(first, last), self.grad.take(first, last) if self.grad else None)
 
@@ -261,21 +264,22 @@ def _places(program: Program, op: Op) -> list[str]:
     return [*op.sources, *(f"param {name}" for name in op.params.values())]
 
 
-def _order(programs: Sequence[Program]) -> list[str]:
+def _order(programs: Sequence[Program]) -> tuple[str, ...]:
     """Names of all operations, each after those before it in any of the programs.
 
     Raises:
         CycleError: two structures use the same names in opposite order; they cannot share a stack.
     """
+    return _sorted(tuple(dict.fromkeys(program.names for program in programs)))
+
+
+@lru_cache
+def _sorted(sequences: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
     before: dict[str, dict[str, None]] = {}
-    for program in dict.fromkeys(programs):
-        previous = None
-        for op in program.ops:
-            before.setdefault(op.name, {})
-            if previous is not None:
-                before[op.name][previous] = None
-            previous = op.name
-    return list(TopologicalSorter(before).static_order())
+    for names in sequences:
+        for previous, name in zip((None, *names), names, strict=False):
+            before.setdefault(name, {}).update({} if previous is None else {previous: None})
+    return tuple(TopologicalSorter(before).static_order())
 
 
 def fits(program: Program, others: Sequence[Program]) -> bool:

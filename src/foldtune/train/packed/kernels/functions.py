@@ -42,6 +42,14 @@ SINGLE: Mapping[Any, Callable[..., Tensor]] = {
     F.mish: F.mish,
     F.softplus: F.softplus,
 }
+REDUCED: Mapping[Any, Callable[..., Tensor]] = {
+    torch.mean: torch.mean,
+    "mean": torch.mean,
+    torch.sum: torch.sum,
+    "sum": torch.sum,
+    torch.amax: torch.amax,
+    "amax": torch.amax,
+}
 PLAIN: Mapping[Any, type[nn.Module]] = {
     torch.relu: nn.ReLU,
     F.relu: nn.ReLU,
@@ -79,6 +87,8 @@ def bind_function(node: torch.fx.Node, shapes: Shapes, out: Shape, integers: set
         return _flatten(node, shapes, out)
     if target is F.linear:
         return _linear(node, shapes)
+    if target in REDUCED:
+        return _reduced(node, REDUCED[target], shapes)
     if target in ARITHMETIC:
         return _arithmetic(node, ARITHMETIC[target], shapes)
     if target in SINGLE:
@@ -113,6 +123,17 @@ def _aligned(args: Sequence[Any]) -> list[Any]:
         arg.reshape(len(arg), *[1] * (most - arg.dim()), *arg.shape[1:]) if isinstance(arg, Tensor) else arg
         for arg in args
     ]
+
+
+def _reduced(node: torch.fx.Node, function: Callable[..., Tensor], shapes: Shapes) -> Bind:
+    given = {**dict(zip(("input", "dim", "keepdim"), node.args, strict=False)), **node.kwargs}
+    dim, keepdim, (shape,) = given.get("dim"), bool(given.get("keepdim", False)), shapes.values()
+    dims = dim if isinstance(dim, list | tuple) else (dim,)
+    places = [range(1 + len(shape))[place] for place in dims if isinstance(place, int)]
+    if given.keys() - {"input", "dim", "keepdim"} or len(places) != len(dims) or not all(places):
+        raise NotPackable(f"`{function.__name__}` must be over dimensions by number, and not over the rows of a batch")
+    ours = [place + 1 for place in places]
+    return island(lambda inputs, params, buffers, training: function(inputs[0], ours, keepdim))
 
 
 def _cat(node: torch.fx.Node, shapes: Shapes) -> Bind:

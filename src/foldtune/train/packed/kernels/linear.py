@@ -1,5 +1,8 @@
 """Products of hidden layers with weights, and lookups in embedding tables."""
 
+from functools import partial
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -8,12 +11,15 @@ from foldtune.train.packed.kernel import Place
 
 
 class Linear:
-    """`torch.nn.Linear` on rows (m, B, ..., I) -> (m, B, ..., O), as products of (O, I) with (I, B * ...)."""
+    """`torch.nn.Linear` on rows (m, B, ..., I) -> (m, B, ..., O), as products of (O, I) with (I, B * ...).
+
+    Bound inside of `torch.autocast`, it computes in the lower precision.
+    """
 
     def __init__(self, place: Place) -> None:
         (source,) = place.inputs
         self.x, self.out = _columns(source), _columns(place.output)
-        self.weight = place.params["weight"]
+        self.lower, self.weight = autocast_dtype(self.x), place.params["weight"]
         self.bias = place.params["bias"].unsqueeze(2) if "bias" in place.params else None
         if place.training:
             (grad_x,) = place.grad_inputs
@@ -22,18 +28,41 @@ class Linear:
             self.grad_weight, self.grad_bias = (place.grads.get(name) for name in ("weight", "bias"))
 
     def forward(self) -> None:
-        if self.bias is None:
+        if self.lower is not None:  # which does not cast what has a place for its result
+            product = torch.bmm if self.bias is None else partial(torch.baddbmm, self.bias)
+            self.out.copy_(product(self.weight, self.x))
+        elif self.bias is None:
             torch.bmm(self.weight, self.x, out=self.out)
         else:
             torch.baddbmm(self.bias, self.weight, self.x, out=self.out)
 
     def backward(self) -> None:
-        if self.grad_weight is not None:
-            torch.bmm(self.grad, self.rows, out=self.grad_weight)
         if self.grad_bias is not None:
             torch.sum(self.grad, 2, out=self.grad_bias)
+        grad, rows, transposed = lowered(self.lower, self.grad, self.rows, self.transposed)
+        if self.grad_weight is not None:
+            _product_(grad, rows, self.grad_weight)
         if self.grad_x is not None:
-            torch.bmm(self.transposed, self.grad, out=self.grad_x)
+            _product_(transposed, grad, self.grad_x)
+
+
+def autocast_dtype(like: Tensor) -> torch.dtype | None:
+    """What `torch.autocast` would compute products of single-precision numbers in; None outside of it."""
+    kind = like.device.type
+    enabled = like.dtype is torch.float32 and torch.is_autocast_enabled(kind)
+    return torch.get_autocast_dtype(kind) if enabled else None
+
+
+def lowered(dtype: torch.dtype | None, *tensors: Tensor | None) -> tuple[Any, ...]:
+    """Copies in a lower precision, where there is one; else the tensors themselves."""
+    return tensors if dtype is None else tuple(None if tensor is None else tensor.to(dtype) for tensor in tensors)
+
+
+def _product_(first: Tensor, second: Tensor, out: Tensor) -> None:
+    if first.dtype is out.dtype:
+        torch.bmm(first, second, out=out)
+    else:
+        out.copy_(torch.bmm(first, second))
 
 
 def _columns(value: Buffer) -> Tensor:  # (m, C, B * ...), a view

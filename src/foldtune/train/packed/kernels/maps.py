@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from foldtune.errors import NotPackable
 from foldtune.train.packed.kernel import Place
+from foldtune.train.packed.kernels.linear import autocast_dtype, lowered
 
 aten: Any = torch.ops.aten
 
@@ -29,15 +30,17 @@ class Conv:
         self.place, self.settings, self.targets = place, settings, _targets(place)
         self.each = [(x, weight[model], _row(bias, model)) for model, x in enumerate(source.rows)]
         self.channels = None if bias is None else list(bias.shape[1:])
+        self.lower = autocast_dtype(place.output.flat)
 
     def forward(self) -> None:
         for out, given in zip(self.place.output.rows, self.each, strict=True):
-            out.copy_(torch.convolution(*given, *self.settings))
+            out.copy_(torch.convolution(*lowered(self.lower, *given), *self.settings))
 
     def backward(self) -> None:
         wanted = [target is not None for target in self.targets]
         for model, (grad, (x, weight, _)) in enumerate(zip(self.place.grad.rows, self.each, strict=True)):
-            found = aten.convolution_backward(grad, x, weight, self.channels, *self.settings, wanted)
+            given = lowered(self.lower, grad, x, weight)
+            found = aten.convolution_backward(*given, self.channels, *self.settings, wanted)
             _keep(found, self.targets, model)
 
 
