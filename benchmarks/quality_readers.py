@@ -15,7 +15,10 @@ from foldtune.values import Floats
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-Definition = Literal["last", "chosen"]
+Curve = Literal["last", "chosen"]
+"""Where on its curves a trial is scored."""
+
+Definition = Literal["reported", "last", "chosen"]
 
 
 @dataclass(frozen=True)
@@ -25,12 +28,14 @@ class Trial:
     Args:
         finished_s: since the first trial of its search began.
         state: complete, pruned or failed.
-        last: a complete trial's mean over folds of the log loss after the last epoch.
-        chosen: the same at each fold's epoch as the other folds choose it.
+        reported: a complete trial's score as its own tool computes it: one of the following.
+        last: the mean over folds of the log loss after the last epoch, the usual script's.
+        chosen: the same at each fold's epoch as the other folds choose it, foldtune's.
     """
 
     finished_s: float
     state: str
+    reported: float = float("inf")
     last: float = float("inf")
     chosen: float = float("inf")
 
@@ -66,15 +71,17 @@ class Reader(Protocol):
         ...
 
 
-def scored(curves: Floats) -> dict[Definition, float]:
-    """Both definitions of a complete trial's score, for both sides.
+def scored(curves: Floats, reported: Curve) -> dict[Definition, float]:
+    """A complete trial's score by every definition, for both sides.
 
     Args:
         curves: log loss of every epoch and fold, shape (E, K).
+        reported: what its own tool computes.
     """
     epochs, folds = curves.shape
     chosen = choose_epochs(curves, "minimize", eligible_epochs(epochs, epochs))
-    return {"last": fold_mean(curves[-1]), "chosen": fold_mean(curves[chosen - 1, np.arange(folds)])}
+    last, at_chosen = fold_mean(curves[-1]), fold_mean(curves[chosen - 1, np.arange(folds)])
+    return {"reported": last if reported == "last" else at_chosen, "last": last, "chosen": at_chosen}
 
 
 class FoldtuneReader:
@@ -97,7 +104,7 @@ class FoldtuneReader:
         first = min((trial.started_at.timestamp() for trial in trials if trial.started_at), default=time.time())
         for trial in trials:
             if trial.state == "complete" and trial.number not in self.scores:
-                self.scores[trial.number] = scored(store.curves(record.uuid, trial.number).scores[:, :, 0])
+                self.scores[trial.number] = scored(store.curves(record.uuid, trial.number).scores[:, :, 0], "chosen")
         finished = [self._trial(trial, first) for trial in trials if trial.finished_at]
         engines = " and ".join(sorted({trial.engine for trial in trials if trial.epochs}))
         how = f"{engines}, cohort {record.spec['search'].get('cohort', 'by default')}"
@@ -137,7 +144,7 @@ class PeerReader:
 def _peer_trial(trial: "FrozenTrial", first: float) -> Trial:
     assert trial.datetime_complete is not None
     state = {"FAIL": "failed"}.get(trial.state.name, trial.state.name.lower())
-    scores = scored(np.array(trial.user_attrs["curves"]).T) if state == "complete" else {}
+    scores = scored(np.array(trial.user_attrs["curves"]).T, "last") if state == "complete" else {}
     return Trial(trial.datetime_complete.timestamp() - first, state, **scores)
 
 

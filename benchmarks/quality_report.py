@@ -30,8 +30,9 @@ the study, with fused AdamW. **foldtune** is `foldtune run --workers {workers}` 
 changed only as the ablations say.
 
 **Score** of a complete trial: the mean over folds of the log loss on the fold's validation rows. *last*: after the last
-epoch, what both peers optimize, and what the goal is measured by. *chosen*: for each fold at the epoch that the other
-folds choose, what foldtune optimizes. All are computed from the stored curves by one function. A pruned trial has none.
+epoch, what both peers optimize and report. *chosen*: for each fold at the epoch that the other folds choose, what
+foldtune optimizes and reports. *reported*: as each tool reports it; the goal is measured by this. All are computed from
+the stored curves by one function. A pruned trial has none.
 
 **Target**: the median over seeds of usual's best score after all of its trials (also after half and a quarter of them).
 **Time**: from the beginning of the first trial until a complete trial reaches the target. *Start-up* is what comes

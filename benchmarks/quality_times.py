@@ -8,7 +8,7 @@ from statistics import median
 from benchmarks.quality_cases import Size
 from benchmarks.quality_readers import Definition, Run
 
-DEFINITIONS: tuple[Definition, ...] = ("last", "chosen")
+DEFINITIONS: tuple[Definition, ...] = ("reported", "last", "chosen")
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,8 @@ def targets(peers: Sequence[Run], size: Size) -> tuple[Target, ...]:
 
 
 def main_target(found: Sequence[Target]) -> Target:
-    """The one that the goal is about: the last epoch's mean over folds, after the peer's whole budget."""
-    return max((target for target in found if target.definition == "last"), key=lambda target: target.after)
+    """The one that the goal is about: the score as each tool reports it, after the peer's whole budget."""
+    return max((target for target in found if target.definition == "reported"), key=lambda target: target.after)
 
 
 def time_to(run: Run, target: Target, *, startup: bool = False) -> Time:

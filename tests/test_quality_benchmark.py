@@ -58,7 +58,7 @@ def run(*trials: Trial, startup_s: float = 4.0) -> Run:
 
 
 def complete(finished_s: float, last: float, chosen: float = 9.0) -> Trial:
-    return Trial(finished_s, "complete", last, chosen)
+    return Trial(finished_s, "complete", last, last, chosen)
 
 
 def save(folder: Path, name: str = "breast_cancer") -> Path:
@@ -164,7 +164,7 @@ def test_peer_searches_and_is_read_from_its_database(tmp_path: Path) -> None:
     assert began is not None
     read = PeerReader(url, began.timestamp() - 2).run()
     assert read.startup_s == pytest.approx(2)
-    assert [trial.last for trial in read.trials] == [trial.value for trial in loaded.trials]
+    assert [trial.reported for trial in read.trials] == [trial.value for trial in loaded.trials]
     assert read.searched_s >= read.trials[-1].finished_s > 0
 
 
@@ -182,14 +182,17 @@ def test_peer_prunes_what_is_worse_than_the_median(tmp_path: Path) -> None:
 
 def test_scores_of_curves() -> None:
     curves = np.array([[0.9, 0.8, 0.7], [0.1, 0.2, 0.3], [0.1, 0.2, 0.3], [0.6, 0.6, 0.9]])
-    assert scored(curves) == {"last": fold_mean(curves[-1]), "chosen": fold_mean(curves[1])}
+    both = {"last": fold_mean(curves[-1]), "chosen": fold_mean(curves[1])}
+    assert scored(curves, "last") == {"reported": both["last"], **both}
+    assert scored(curves, "chosen") == {"reported": both["chosen"], **both}
 
 
 def test_targets_are_medians_of_what_the_peer_reached() -> None:
     peers = [run(*(complete(i, last=value - i / 10, chosen=value) for i in range(1, 9))) for value in (3.0, 1.0, 2.0)]
     found = targets(peers, Size(trials=8))
-    assert [(one.definition, one.after) for one in found] == [(d, n) for d in ("last", "chosen") for n in (2, 4, 8)]
-    assert [one.value for one in found] == pytest.approx([1.8, 1.6, 1.2, 2.0, 2.0, 2.0])
+    expected = [(definition, count) for definition in ("reported", "last", "chosen") for count in (2, 4, 8)]
+    assert [(one.definition, one.after) for one in found] == expected
+    assert [one.value for one in found] == pytest.approx([1.8, 1.6, 1.2, 1.8, 1.6, 1.2, 2.0, 2.0, 2.0])
     assert main_target(found) == found[2]
 
 

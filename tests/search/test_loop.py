@@ -210,6 +210,28 @@ def test_a_trial_enters_optuna_in_one_commit_and_is_told_at_rungs_and_at_its_end
     assert counts == [2, 2, 3, 3, 3, 3, 3, 3, 6]  # rungs 1, 3 and 9; the folds, the end
 
 
+def test_optunas_tables_lag_by_a_second_at_most(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = make_table(12, trials=2, epochs=3)
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    with opened_study(sqlite_url, make_table_plan(table, {"pruner": {"use": "NopPruner"}})) as study:
+        search = Search(study, TablePool(table))
+
+        def states() -> list[str]:
+            return [trial.state.name for trial in study.copy.storage.get_all_trials(study.copy.study_id)]
+
+        search._refill()
+        search._save(whole=False)
+        assert states() == ["RUNNING", "RUNNING"]
+        for _ in range(3):
+            search._barrier(search.pool.step())
+            search._save(whole=False)
+        assert states() == ["RUNNING", "RUNNING"]
+        now[0] = 1.0
+        search._save(whole=False)
+        assert states() == ["COMPLETE", "COMPLETE"]
+
+
 def test_a_process_that_dies_between_an_epoch_and_its_result_fails_its_trial(sqlite_url: str) -> None:
     class LosingPool(TablePool):
         def finish(self, trial: int) -> TrialResult:

@@ -7,6 +7,7 @@ numbers, and the search goes on as if it had never stopped.
 """
 
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -25,6 +26,9 @@ from foldtune.train.stopping import fold_mean
 from foldtune.values import EpochReport, Failure, TrialResult
 
 logger = logging.getLogger("foldtune")
+
+COPIED_EVERY_S = 1.0
+"""How long Optuna's tables may lag behind ours: a trial that begins and ends meanwhile enters them in one commit."""
 
 Ending = Literal["budget", "patience", "timeout", "exhausted", "interrupted"]
 """Why a search ended."""
@@ -51,9 +55,11 @@ class Search:
     reasons: set[str] = field(default_factory=set, init=False)
     decided: Barrier | None = field(default=None, init=False)
     asked: list[TrialRecord] = field(default_factory=list, init=False)
+    uncopied: dict[int, dict[int, float]] = field(default_factory=dict, init=False)  # trial -> epoch -> mean
 
     def __post_init__(self) -> None:
         self.began = self._lapped = time.monotonic()
+        self._copied = -math.inf
         self._spent_before = self.study.store.seconds(self.study.record.uuid)
 
     def run(self) -> Ending:
@@ -66,7 +72,7 @@ class Search:
             goes_on = bool(self.study.running) and not self.interrupted()
             if goes_on:
                 self.pool.start()
-            self._save()
+            self._save(whole=not goes_on)
             self._tell()
             if not goes_on:
                 return "interrupted" if self.study.running or ending is None else ending
@@ -140,17 +146,25 @@ class Search:
         self.decided = Barrier(good, tuple(touched), seconds=self._lap())
         self.news = tuple(news(trial, study.record.objectives[0]) for trial in touched if trial.finished_at is not None)
 
-    def _save(self) -> None:
-        """Store reports and decisions at once, then the new trials that followed from them."""
+    def _save(self, *, whole: bool = True) -> None:
+        """Store reports and decisions at once, then the new trials that followed from them.
+
+        Args:
+            whole: whether Optuna's tables must be up to date, too.
+        """
         study, (decided, asked) = self.study, (self.decided, self.asked)
         self.decided, self.asked = None, []
         if decided is not None:
             study.store.record(study.record.uuid, decided)
-            self._publish(decided)
         if asked:
             study.store.add_trials(study.record.uuid, asked)
-            for trial in asked:
-                study.copy.add(trial)
+        reports = decided.reports if decided is not None else ()
+        for trial in (*(decided.trials if decided is not None else ()), *asked):
+            self.uncopied.setdefault(trial.number, {})
+        for report in reports:
+            self.uncopied[report.trial][report.epoch] = self.means[report.trial]
+        if whole or time.monotonic() - self._copied >= COPIED_EVERY_S:
+            self._publish()
 
     def _decide(self, trial: TrialRecord, report: EpochReport) -> TrialRecord:
         """A trial's next state after an epoch."""
@@ -194,12 +208,11 @@ class Search:
         self.finished_here += 1
         return replace(trial, attrs=mirror.attrs(trial.number), finished_at=datetime.now(UTC))
 
-    def _publish(self, barrier: Barrier) -> None:
-        """Bring Optuna's tables up to the barrier."""
-        epochs = {report.trial: report.epoch for report in barrier.reports}
-        for trial in barrier.trials:
-            epoch = epochs.get(trial.number)
-            self.study.copy.update(trial, {} if epoch is None else {epoch: self.means[trial.number]})
+    def _publish(self) -> None:
+        """Bring Optuna's tables up to ours."""
+        for number, means in sorted(self.uncopied.items()):
+            self.study.copy.update(self.study.trials[number], means)
+        self.uncopied, self._copied = {}, time.monotonic()
 
     def _compare(self, report: EpochReport, stored: Curves) -> None:
         """An epoch trained again must give the stored numbers, bitwise on one kind of machine."""

@@ -7,6 +7,7 @@ is told once; whatever a crash left out is added when the study is opened again.
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning, StorageInternalError
@@ -84,35 +85,26 @@ class OptunaCopy:
         self._check_ours(trials, known)
         self.ids = {number: trial._trial_id for number, trial in known.items()}
         for trial in trials:
-            if trial.number not in known:
-                self.add(trial)
             if trial.number not in known or not known[trial.number].state.is_finished():
                 self.update(trial, means[trial.number])
 
-    def add(self, trial: TrialRecord) -> None:
-        """A trial that starts, with its parameters."""
-        frozen = create_trial(
-            state=STATES["running"],
-            params=dict(trial.params),
-            distributions={name: self.distributions[name] for name in trial.params},
-            user_attrs={"origin": trial.origin},
-        )
-        with self._reported():
-            self.ids[trial.number] = self.storage.create_new_trial(self.study_id, template_trial=frozen)
-
     def update(self, trial: TrialRecord, means: Mapping[int, float]) -> None:
-        """What a trial reported, and how it ended, with what the dashboard shows of its folds.
+        """A trial as it stands: in one commit where it is new, else what it reported, and how it ended.
 
         Args:
-            trial: as it stands.
+            trial: one whose predecessors are all known.
             means: the fold means of some or all of its epochs.
         """
-        trial_id, ended = self.ids[trial.number], trial.finished_at is not None
+        reports = {epoch: mean for epoch, mean in sorted(means.items()) if self._is_copied(epoch, trial)}
         with self._reported():
-            for epoch in sorted(means):
-                if epoch in self.rungs or (self.rungs and ended and epoch == trial.epochs):
-                    self.storage.set_trial_intermediate_value(trial_id, epoch, means[epoch])
-            if ended:
+            if trial.number not in self.ids:
+                found = self.storage.create_new_trial(self.study_id, template_trial=self._frozen(trial, reports))
+                self.ids[trial.number] = found
+                return
+            trial_id = self.ids[trial.number]
+            for epoch, mean in reports.items():
+                self.storage.set_trial_intermediate_value(trial_id, epoch, mean)
+            if trial.finished_at is not None:
                 for key, value in _shown(trial).items():
                     self.storage.set_trial_user_attr(trial_id, key, value)
                 self.storage.set_trial_state_values(trial_id, STATES[trial.state], _values(trial))
@@ -121,6 +113,23 @@ class OptunaCopy:
         """Give the connections back."""
         self.storage.remove_session()
         self.storage.engine.dispose()
+
+    def _is_copied(self, epoch: int, trial: TrialRecord) -> bool:
+        ended = trial.finished_at is not None
+        return epoch in self.rungs or (bool(self.rungs) and ended and epoch == trial.epochs)
+
+    def _frozen(self, trial: TrialRecord, reports: Mapping[int, float]) -> FrozenTrial:
+        frozen = create_trial(
+            state=STATES[trial.state],
+            values=_values(trial),
+            params=dict(trial.params),
+            distributions={name: self.distributions[name] for name in trial.params},
+            user_attrs={"origin": trial.origin, **_shown(trial)},
+            intermediate_values=dict(reports),
+        )
+        frozen.datetime_start = _local(trial.started_at)
+        frozen.datetime_complete = _local(trial.finished_at)
+        return frozen
 
     def _find_or_create(self) -> int:
         goals = {"minimize": StudyDirection.MINIMIZE, "maximize": StudyDirection.MAXIMIZE}
@@ -149,6 +158,11 @@ class OptunaCopy:
             rule = "Optuna's copy of the study must hold foldtune's trials alone"
             hint = "Delete the study in optuna-dashboard: `foldtune resume` copies it anew."
             raise StoreError.of(("name",), rule, f"another program added trial {strange[0]}", hint)
+
+
+def _local(moment: datetime | None) -> datetime | None:
+    """As Optuna writes it: local, without a zone."""
+    return moment.astimezone().replace(tzinfo=None) if moment else None
 
 
 def _shown(trial: TrialRecord) -> dict[str, object]:

@@ -225,7 +225,7 @@ def test_a_pack_restored_goes_on_bitwise() -> None:
 def test_dropout_between_layers_is_an_operation_of_training() -> None:
     """Between them alone: nothing follows the last."""
     net = Net(SEQUENCE, 3, "LSTM", num_layers=3, dropout=0.25)
-    training, answering = (lower(net, DataShape(SEQUENCE, (), 3), training=training) for training in (True, False))
+    training, answering = lower(net, DataShape(SEQUENCE, (), 3))
     rates = {op.name: op.dropout for op in training.ops if op.dropout is not None}
     assert rates == {"rnn.layer0.dropout": 0.25, "rnn.layer1.dropout": 0.25}
     assert all(op.dropout is None for op in answering.ops)

@@ -46,28 +46,30 @@ def is_packable(config: ConfigSpec, shape: DataShape, task: Task) -> str | None:
     head = make_head(config.loss.node, task, shape.outputs)
     try:
         JobSchedule(config, folds=1, steps=1, direction="minimize")
-        return difference(config, DataShape(shape.features, shape.cardinalities, head.outputs), head)
+        shape = DataShape(shape.features, shape.cardinalities, head.outputs)
+        return difference(config, shape, head, lower(build_model(config.model.node, shape), shape))
     except NotPackable as reason:
         return str(reason)
 
 
-def difference(config: ConfigSpec, shape: DataShape, head: Head) -> str | None:
+def difference(config: ConfigSpec, shape: DataShape, head: Head, programs: tuple[Program, Program]) -> str | None:
     """Train two nets for three steps in float64, stacked and as they are, without dropout; how they differ, or None.
 
     Args:
         config: the configuration; its optimizer plays no part, for update rules have laws of their own.
         shape: the data's, with the net's answers as `outputs`.
         head: how the loss meets the net.
+        programs: the net's, in training and outside of it.
 
     Raises:
-        NotPackable: there is no stacked form.
+        NotPackable: the loss has no stacked form.
     """
     with seeds.torch_seeded(0, "equivalence"):
         nets = [build_model(config.model.node, shape) for _ in range(M)]
         batches = [_batch(shape, head) for _ in range(STEPS)]
     loss = build_loss(config.loss.node)
     try:
-        found = _stacked(nets, loss, shape, head, batches)
+        found = _stacked(nets, loss, programs, head, batches)
         expected = _plain([_undropped(net).double() for net in nets], loss.double(), head, batches)
         independent = _rows_are_independent(nets[0], batches[0][0])
     except (RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
@@ -80,9 +82,13 @@ def difference(config: ConfigSpec, shape: DataShape, head: Head) -> str | None:
 
 
 def _stacked(
-    nets: Sequence[nn.Module], loss: nn.Module, shape: DataShape, head: Head, batches: Sequence[Batch]
+    nets: Sequence[nn.Module],
+    loss: nn.Module,
+    programs: tuple[Program, Program],
+    head: Head,
+    batches: Sequence[Batch],
 ) -> dict[str, Tensor]:
-    training, answering = (lower(nets[0], shape, training=training) for training in (True, False))
+    training, answering = programs
     store = Store([state_of(nets, torch.float64, "cpu")])
     like = torch.empty(0, dtype=torch.float64)
     tape = Tape([Group(training, 0, M)], store, ROWS, like, training=True, rates=_no_dropout(training))

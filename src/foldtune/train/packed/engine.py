@@ -65,7 +65,9 @@ class PackedEngine:
         if self.setup.engine == "auto" and not choice.packed:
             raise NotPackable(choice.reason)
         if member.form not in self._verdicts:
-            self._verdicts[member.form] = difference(member.config, member.shape, member.head)
+            self._verdicts[member.form] = difference(
+                member.config, member.shape, member.head, (member.training, member.answering)
+            )
         if (reason := self._verdicts[member.form]) is not None:
             raise NotPackable(reason)
         member.reason = choice.reason

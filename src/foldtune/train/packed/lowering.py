@@ -4,6 +4,7 @@ import copy
 import itertools
 import operator
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -41,20 +42,30 @@ class _GivenTwo(_Given):
         return self.net(numeric, codes)  # type: ignore[no-any-return]
 
 
-def lower(net: nn.Module, shape: DataShape, *, training: bool) -> Program:
+def lower(net: nn.Module, shape: DataShape) -> tuple[Program, Program]:
     """Trace a net's forward pass and find the kernel of every layer and function; else make one kernel of it all.
 
     Args:
         net: any module.
         shape: the data's.
-        training: whether branches on `self.training` are those of training.
+
+    Returns:
+        What it computes in training, and what it answers outside of it.
 
     Raises:
         NotPackable: it uses what has no stacked kernel, and `vmap` cannot run it either.
     """
     _check_state(net)
     try:
-        return _traced(net, shape, training)
+        both = _trace(net, shape, None)
+    except NotPackable:  # it asks whether it is in training, or cannot be traced at all
+        both = None
+    return _lowered(net, shape, True, both), _lowered(net, shape, False, both)
+
+
+def _lowered(net: nn.Module, shape: DataShape, training: bool, traced: "_Traced | None") -> Program:
+    try:
+        return _Lowering(net, training).program(traced or _trace(net, shape, training))
     except NotPackable as first:
         try:
             return _whole(net, shape, training, str(first))
@@ -95,16 +106,41 @@ def _whole(net: nn.Module, shape: DataShape, training: bool, reason: str) -> Pro
     return Program((op,), op.name, given, reason)
 
 
-def _traced(net: nn.Module, shape: DataShape, training: bool) -> Program:
+@dataclass(frozen=True)
+class _Traced:
+    """A forward pass.
+
+    Args:
+        graph: its operations.
+        shapes: of one row of every value that is no parameter.
+    """
+
+    graph: torch.fx.Graph
+    shapes: Mapping[str, tuple[int, ...]]
+
+
+def _trace(net: nn.Module, shape: DataShape, training: bool | None) -> _Traced:
+    """Trace a copy, for tracing leaves proxies in a net that assigns to itself.
+
+    Args:
+        net: the net.
+        shape: the data's.
+        training: whether it is in training; None for a pass that is the same in both cases, and must not ask.
+
+    Raises:
+        NotPackable: it cannot be traced.
+    """
     inputs = example_rows(shape, "cpu")
     try:
-        copied = copy.deepcopy(net).train(training)  # tracing leaves proxies in a net that assigns to itself
+        copied = copy.deepcopy(net, {id(part): part for part in (*net.parameters(), *net.buffers())})
+        copied.train(training is not False)
+        for module in copied.modules() if training is None else ():
+            del module.training
         given = (_GivenOne, _GivenTwo)[len(inputs) - 1](copied)
         graph = torch.fx.Tracer().trace(given)
-        shapes = _shapes(given.eval(), graph, inputs)
+        return _Traced(graph, _shapes(given.eval(), graph, inputs))
     except Exception as error:  # a user's forward may raise anything at all on a proxy; lockstep shows what it is worth
         raise NotPackable(f"its forward pass cannot be traced: {type(error).__name__}: {error}") from error
-    return _Lowering(net, shapes, training).program(graph)
 
 
 class _Shapes(torch.fx.Interpreter):
@@ -132,18 +168,20 @@ def _shapes(net: nn.Module, graph: torch.fx.Graph, inputs: tuple[Tensor, ...]) -
 class _Lowering:
     """One pass over a traced graph."""
 
-    def __init__(self, net: nn.Module, shapes: Mapping[str, tuple[int, ...]], training: bool) -> None:
-        self.net, self.shapes, self.training = net, shapes, training
+    def __init__(self, net: nn.Module, training: bool) -> None:
+        self.net, self.training = net, training
+        self.params, self.buffers = dict(net.named_parameters()), dict(net.named_buffers())
+        self.shapes: Mapping[str, tuple[int, ...]] = {}
         self.names: dict[str, str] = {}  # of a node: the value it stands for
         self.attributes: dict[str, str] = {}  # of a node: the parameter or buffer it stands for
         self.answers: dict[str, Answer] = {}  # of a node: what it stands for of a recurrent layer's answer
         self.refused: dict[str, NotPackable] = {}  # of a node: why it has no kernel
         self.ops: list[Op] = []
 
-    def program(self, graph: torch.fx.Graph) -> Program:
+    def program(self, traced: _Traced) -> Program:
         """All operations; those that do nothing stand for what they get."""
-        output = ""
-        for node in graph.nodes:
+        output, self.shapes = "", traced.shapes
+        for node in traced.graph.nodes:
             if node.op == "placeholder":
                 self.names[node.name] = node.name
             elif node.op == "get_attr":
@@ -273,7 +311,6 @@ class _Lowering:
             raise NotPackable(f"`{node.name}` is computed from parameters alone")
         sources = tuple(self._value(used) for used in read)
         known = {used.name: self.attributes[used.name] for used in node.all_input_nodes if used not in read}
-        trained = dict(self.net.named_parameters())
         shapes = {used.name: self._row(used.name) for used in read}
         integers = {used.name for used, value in zip(read, sources, strict=True) if value == "codes"}
         return Op(
@@ -282,8 +319,8 @@ class _Lowering:
             text=f"{node.op} {node.target} {node.args} {node.kwargs}",
             shape=self._row(node.name),
             bind=bind_function(node, shapes, self._row(node.name), integers),
-            params={key: name for key, name in known.items() if name in trained},
-            buffers={key: name for key, name in known.items() if name not in trained},
+            params={key: name for key, name in known.items() if name in self.params},
+            buffers={key: name for key, name in known.items() if name not in self.params},
             integer=bool(integers),
         )
 
@@ -304,7 +341,7 @@ class _Lowering:
         return self.shapes[name]
 
     def _attribute(self, name: str) -> str:
-        if name in dict(self.net.named_parameters()) or name in dict(self.net.named_buffers()):
+        if name in self.params or name in self.buffers:
             return name
         raise NotPackable(f"`{name}` is a tensor that is neither parameter nor buffer")
 

@@ -20,7 +20,6 @@ from foldtune.train.engine import TrainingSetup
 from foldtune.train.losses import build_loss, make_head
 from foldtune.train.packed.kernels.losses import loss_of, smoothing_of, text_of
 from foldtune.train.packed.lowering import lower
-from foldtune.train.packed.program import Program
 from foldtune.train.packed.schedule import JobSchedule
 from foldtune.train.packed.store import State, state_of
 from foldtune.train.precision import check_precision
@@ -88,8 +87,7 @@ class Member:
         self.keys = [(setup.seed, job.trial, job.repeat, fold) for fold in range(len(job.folds))]
         self.shape = DataShape(tuple(data[0].numeric.shape[1:]), data[0].cardinalities, self.head.outputs)
         nets, self.loss = self._build(setup.device)
-        self.training: Program = lower(nets[0], self.shape, training=True)
-        self.answering: Program = lower(nets[0], self.shape, training=False)
+        self.training, self.answering = lower(nets[0], self.shape)
         self.bind_loss, self.loss_text = loss_of(self.loss, self.head.link), text_of(self.loss)
         self.train_rows = [torch.tensor(fold.train) for fold in job.folds]
         self.counts = rows_per_epoch([len(fold.train) for fold in job.folds])
