@@ -71,7 +71,7 @@ LOCKSTEP = Part("training and scoring in lockstep", ((LockstepRun, "step"),), pr
 VALIDATING = Part("validating", ((Stack, "answers"),), process=True)
 SCORING = Part("scoring, curves", ((PackedRun, "_scores"), (PackedRun, "_report")), process=True)
 ROWS = Part("storing rows", ((Store, "record"), (Store, "add_trials")))
-COPY = Part("Optuna's copy", ((OptunaCopy, "add"), (OptunaCopy, "update")))
+COPY = Part("Optuna's copy", ((OptunaCopy, "update"),))
 REST = Part("the rest", ((Search, "run"),))
 PARTS = (ASKING, DECIDING, BUILDING, COMPOSING, TRAINING, LOCKSTEP, VALIDATING, SCORING, ROWS, COPY, REST)
 """All of a search, each in no other; `REST` is around them."""
