@@ -11,6 +11,7 @@ first step (2 s) is loaded before the first trial, so that it counts as start-up
 
 import json
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,14 @@ from typing import Any
 import numpy as np
 import optuna
 import torch
+from optuna.trial import TrialState
 from sklearn.model_selection import StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 from torch.nn import functional
 
 STUDY = "quality"
+STARTED = tuple(state for state in TrialState if state is not TrialState.WAITING)
 DEFAULTS = {
     "model.n_blocks": 2,
     "model.d_block": 32,
@@ -199,6 +202,8 @@ def main(job_file: str, worker: int) -> None:
     study = optuna.load_study(study_name=STUDY, storage=storage(job.storage), sampler=sampler, pruner=pruner)
     objective = Objective(job)
     objective.warm_up()
+    while worker and not study.get_trials(deepcopy=False, states=STARTED):
+        time.sleep(0.01)  # two processes may take one enqueued trial, and then one of them fails
     study.optimize(objective, n_trials=job.trials)
 
 

@@ -36,11 +36,11 @@ the stored curves by one function. A pruned trial has none.
 
 **Target**: the median over seeds of usual's best score after all of its trials (also after half and a quarter of them).
 **Time**: from the beginning of the first trial until a complete trial reaches the target. *Start-up* is what comes
-before: interpreter, imports, data, checks. fast and foldtune search until they have reached all targets (an ablation:
-the first named), at latest for as long as usual's slowest seed. A search that never reaches a target counts with its
-whole time, marked `>`. A cell of times: the median over seeds, then every seed in order; the median is marked, too,
-when a marked time is not above it. *x usual*, *x fast*: how many times as fast; marked `>` when only the peer's time is
-marked, `<` when only foldtune's is, `~` when both are."""
+before: interpreter, imports, data, checks. fast and foldtune search until they have reached the targets of reported
+scores (an ablation: the hardest), at latest for as long as usual's slowest seed; times to other scores end there, too.
+A search that never reaches a target counts with its whole time, marked `>`. A cell of times: the median over seeds,
+then every seed in order; the median is marked, too, when a marked time is not above it. *x usual*, *x fast*: how many
+times as fast; marked `>` when only the peer's time is marked, `<` when only foldtune's is, `~` when both are."""
 
 RATES = """\
 Finished trials, and complete ones (those not pruned), per hour of search: the median over seeds. They depend on no

@@ -60,7 +60,7 @@ class PackedEngine:
         """
         config = ConfigSpec.model_validate(job.config)
         data = self.lockstep.folds_data(config, job.folds)
-        member = Member(job, data, setup=self.setup)
+        member = Member(job, config, data, setup=self.setup)
         choice = choose(member)
         if self.setup.engine == "auto" and not choice.packed:
             raise NotPackable(choice.reason)

@@ -72,6 +72,7 @@ class Member:
 
     Args:
         job: the job.
+        config: its configuration.
         data: the rows as each of its folds sees them.
         setup: the study.
 
@@ -80,8 +81,8 @@ class Member:
         SpecError: a name is unknown, or a class refuses its arguments.
     """
 
-    def __init__(self, job: Job, data: tuple[FoldData, ...], *, setup: TrainingSetup) -> None:
-        self.job, self.data, self.config = job, data, ConfigSpec.model_validate(job.config)
+    def __init__(self, job: Job, config: ConfigSpec, data: tuple[FoldData, ...], *, setup: TrainingSetup) -> None:
+        self.job, self.data, self.config = job, data, config
         check_precision(self.config.training.precision, setup.device)
         self.head = make_head(self.config.loss.node, setup.dataset.task, setup.dataset.n_outputs)
         self.keys = [(setup.seed, job.trial, job.repeat, fold) for fold in range(len(job.folds))]

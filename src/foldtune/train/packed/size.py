@@ -56,7 +56,8 @@ def _model_bytes(member: Member, share: Share) -> int:
     assert share.state is not None
     params = list(share.state.params.values())
     itemsize = params[0].element_size() if params else torch.float32.itemsize
-    numbers = _PER_PARAMETER * sum(param[0].numel() for param in params)
+    copies = 1 if not params or params[0].device.type == "cpu" else 2  # elsewhere all lie end to end once more
+    numbers = copies * _PER_PARAMETER * sum(param[0].numel() for param in params)
     sizes = sorted({stop - start for start, stop in share.bounds}, reverse=True)
     numbers += sizes[0] * _per_row(member.training) + sum(_scratch(member.training, size) for size in sizes)
     weights = {name for op in member.training.ops if "weight_hh" in op.params for name in op.params.values()}
