@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import date
 from functools import wraps
 from pathlib import Path
+from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import Any
 from unittest.mock import patch
@@ -22,6 +23,7 @@ from foldtune import run_study
 from foldtune.search.loop import Search
 from foldtune.search.mirror import Mirror
 from foldtune.search.optuna_copy import OptunaCopy
+from foldtune.search.status import Status
 from foldtune.store.records import TrialRecord
 from foldtune.store.store import Store
 from foldtune.train.lockstep import LockstepRun
@@ -155,12 +157,14 @@ class Profile:
         clock: the time of its parts.
         foreign: cores that other processes took.
         trials: what was searched.
+        live: trials in training, epoch by epoch, while there were more to ask for; then to the end.
     """
 
     command: str
     clock: Clock
     foreign: float
     trials: tuple[TrialRecord, ...]
+    live: tuple[Sequence[int], Sequence[int]] = ((), ())
 
     @property
     def total(self) -> float:
@@ -196,10 +200,16 @@ def profile(overrides: Sequence[str], command: str) -> Profile:
         command: what is said of how it was done.
     """
     clock, began, busy, own = Clock(), time.perf_counter(), machine.busy_s(), time.process_time()
+    live: tuple[list[int], list[int]] = [], []
+
+    def watch(status: Status) -> None:
+        live[sum(status.counts.values()) == status.budget].append(len(status.running))
+
     with TemporaryDirectory() as folder, watched(clock):
-        result = run_study(STUDY, storage=f"sqlite:///{folder}/foldtune.db", workers=0, overrides=overrides)
+        url = f"sqlite:///{folder}/foldtune.db"
+        result = run_study(STUDY, storage=url, workers=0, overrides=overrides, watch=watch)
     foreign = (machine.busy_s() - busy) - (time.process_time() - own)
-    return Profile(command, clock, max(0.0, foreign) / (time.perf_counter() - began), result.trials)
+    return Profile(command, clock, max(0.0, foreign) / (time.perf_counter() - began), result.trials, live)
 
 
 def markdown(found: Profile) -> str:
@@ -213,6 +223,7 @@ def markdown(found: Profile) -> str:
         f"- Command: `{found.command}`",
         f"- Search: {_searched(found)}",
         f"- Transactions: {_transactions(found.clock)}",
+        f"- Trials in training at once: {_live(found.live)}",
         "",
         "## Limits",
         "",
@@ -243,6 +254,13 @@ def _searched(found: Profile) -> str:
 def _transactions(clock: Clock) -> str:
     record, add_trials = (clock.calls[place] for place in ROWS.places)
     return f"{record} of an epoch of all that trains, {add_trials} of new trials"
+
+
+def _live(live: tuple[Sequence[int], Sequence[int]]) -> str:
+    before, after = live
+    most = max((*before, *after), default=0)
+    full = f"a mean of {fmean(before):.1f} of {most} while there were more to ask for, " if before else ""
+    return f"{full}{fmean((*before, *after)):.1f} to the end" if most else "none"
 
 
 def _limit_row(found: Profile, limit: Limit) -> tuple[str, ...]:

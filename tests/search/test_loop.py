@@ -172,6 +172,16 @@ def test_a_barrier_is_one_transaction_of_ours(sqlite_url: str, cohort: int) -> N
         assert len(before) == cohort
 
 
+@pytest.mark.parametrize("cohort", [2, 5])
+def test_slots_that_pruning_frees_are_filled_at_the_barrier(sqlite_url: str, cohort: int) -> None:
+    table = make_table(21, trials=24, epochs=9)
+    pool = TablePool(table)
+    _, result = search_table(sqlite_url, make_table_plan(table, {"cohort": cohort}), pool)
+    assert "pruned" in [trial.state for trial in result.trials]
+    asked = next(index for index, trials in enumerate(pool.steps) if len(table) - 1 in trials)
+    assert {len(trials) for trials in pool.steps[: asked + 1]} == {cohort}
+
+
 def test_a_barrier_is_stored_while_the_next_epoch_trains(sqlite_url: str) -> None:
     done: list[str] = []
 
