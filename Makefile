@@ -1,13 +1,15 @@
 # make demo   two minutes from nothing to a leaderboard
 # make test   every test and check; what .ci/run calls
 # make bench  speed and memory beside peers, into benchmarks/RESULTS.md, and two pages on the packed engine; half an hour
+# make bench-storage  large studies and many processes, into benchmarks/STORAGE.md; half an hour, with PostgreSQL
 # make quality  time to a score beside Optuna scripts, into benchmarks/QUALITY.md; an hour on two quiet cores
+# make chaos  120 processes killed, servers stopped, disks filled; prints what it cost; half an hour on a quiet machine
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 DEMO_STORAGE := sqlite:///foldtune.db
 
-.PHONY: demo test unit check fix bench quality clean
+.PHONY: demo test unit check fix bench bench-storage quality chaos clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/installed
@@ -34,8 +36,14 @@ bench: $(VENV)/bench
 	$(BIN)/python -m benchmarks.slices
 	$(BIN)/python -m benchmarks.profile
 
+bench-storage: $(VENV)/installed
+	$(BIN)/python -m benchmarks.storage
+
 quality: $(VENV)/installed
 	$(BIN)/python -m benchmarks.quality
+
+chaos: $(VENV)/installed
+	FOLDTUNE_CHAOS=30 $(BIN)/pytest tests/chaos --durations 10
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

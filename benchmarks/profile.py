@@ -5,10 +5,9 @@ import shlex
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import date
 from functools import wraps
 from pathlib import Path
 from statistics import fmean
@@ -19,6 +18,7 @@ from unittest.mock import patch
 import torch
 
 from benchmarks import machine
+from benchmarks.pages import origin, table
 from foldtune import run_study
 from foldtune.search.loop import Search
 from foldtune.search.mirror import Mirror
@@ -72,7 +72,7 @@ TRAINING = Part("training", ((Stack, "train_epoch"),), process=True)
 LOCKSTEP = Part("training and scoring in lockstep", ((LockstepRun, "step"),), process=True)
 VALIDATING = Part("validating", ((Stack, "answers"),), process=True)
 SCORING = Part("scoring, curves", ((PackedRun, "_scores"), (PackedRun, "_report")), process=True)
-ROWS = Part("storing rows", ((Store, "record"), (Store, "add_trials")))
+ROWS = Part("storing rows", ((Store, "record"), (Store, "reserve")))
 COPY = Part("Optuna's copy", ((OptunaCopy, "update"),))
 REST = Part("the rest", ((Search, "run"),))
 PARTS = (ASKING, DECIDING, BUILDING, COMPOSING, TRAINING, LOCKSTEP, VALIDATING, SCORING, ROWS, COPY, REST)
@@ -217,21 +217,18 @@ def markdown(found: Profile) -> str:
     both = f"with {WORKERS} processes"
     lines = [
         INTRODUCTION,
-        f"- Machine: {machine.description()}",
-        f"- Versions: {machine.versions()}",
-        f"- Date: {date.today().isoformat()}",
-        f"- Command: `{found.command}`",
+        *origin(found.command),
         f"- Search: {_searched(found)}",
         f"- Transactions: {_transactions(found.clock)}",
         f"- Trials in training at once: {_live(found.live)}",
         "",
         "## Limits",
         "",
-        *_table(("what", "share", both, "limit", "kept"), (_limit_row(found, limit) for limit in LIMITS)),
+        *table(("what", "share", both, "limit", "kept"), (_limit_row(found, limit) for limit in LIMITS)),
         "",
         "## Parts",
         "",
-        *_table(("part", "seconds", "share", both), (_part_row(found, part) for part in PARTS)),
+        *table(("part", "seconds", "share", both), (_part_row(found, part) for part in PARTS)),
     ]
     return "\n".join([*lines, ""])
 
@@ -252,8 +249,8 @@ def _searched(found: Profile) -> str:
 
 
 def _transactions(clock: Clock) -> str:
-    record, add_trials = (clock.calls[place] for place in ROWS.places)
-    return f"{record} of an epoch of all that trains, {add_trials} of new trials"
+    record, reserve = (clock.calls[place] for place in ROWS.places)
+    return f"{record} of an epoch of all that trains, {reserve} that reserve the numbers of new trials"
 
 
 def _live(live: tuple[Sequence[int], Sequence[int]]) -> str:
@@ -276,10 +273,6 @@ def _part_row(found: Profile, part: Part) -> tuple[str, ...]:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
-
-
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(row)} |" for row in (columns, ["---"] * len(columns), *rows)]
 
 
 if __name__ == "__main__":

@@ -3,18 +3,21 @@
     python -m benchmarks.quality              all of it: about an hour
     python -m benchmarks.quality --quick      one small data set, one seed: a minute or two, to see that it works
 
-What is compared, and how, stands in the page that it writes. The page is written anew after each data set.
+What is compared, and how, stands in the page that it writes. The page is written anew after each data set. With
+`--keep FOLDER` every search is stored when it is over, and is not run again: a benchmark that was ended goes on.
 """
 
 import argparse
+import json
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 from benchmarks.quality_cases import ABLATIONS, DATA_SETS, FOLDTUNE, Size, Variant
-from benchmarks.quality_readers import Run
+from benchmarks.quality_readers import Run, read_run
 from benchmarks.quality_report import FAST, USUAL, Measured, document
 from benchmarks.quality_runs import Until, run_fast, run_foldtune, run_usual, watched
 from benchmarks.quality_times import Target, main_target, targets, time_to
@@ -35,17 +38,19 @@ def main(arguments: Sequence[str]) -> None:
     command = shlex.join(["python", "-m", "benchmarks.quality", *arguments])
     measured: list[Measured] = []
     for data_set in data_sets:
-        measured.append(_measure(data_set, size, range(seeds), range(ablation_seeds)))
+        measured.append(_measure(data_set, size, range(seeds), range(ablation_seeds), options.keep))
         page = document(measured, size, command, QUICK_NOTE if options.quick else "")
         options.output.write_text(page, encoding="utf-8")
     _say(f"written: {options.output}")
 
 
-def _measure(data_set: str, size: Size, seeds: range, ablation_seeds: range) -> Measured:
+def _measure(data_set: str, size: Size, seeds: range, ablation_seeds: range, keep: Path | None) -> Measured:
     """One data set: the usual script's searches, which set the targets and the time, then all others."""
 
     def searched(way: str, search: Callable[[str, int, Size], Run], seeds: range) -> tuple[Run, ...]:
-        return tuple(_told(f"{data_set}, {way}, seed {seed}", partial(search, data_set, seed, size)) for seed in seeds)
+        return tuple(
+            _told(f"{data_set}, {way}, seed {seed}", partial(search, data_set, seed, size), keep) for seed in seeds
+        )
 
     def ours(variant: Variant, until: Until, seeds: range) -> tuple[Run, ...]:
         return searched(variant.name, partial(run_foldtune, until=until, variant=variant), seeds)
@@ -64,8 +69,14 @@ def _reached(goals: Sequence[Target], run: Run) -> bool:
     return not any(time_to(run, target).censored for target in goals)
 
 
-def _told(name: str, search: Callable[[], Run]) -> Run:
+def _told(name: str, search: Callable[[], Run], keep: Path | None) -> Run:
+    file = keep and keep / f"{name}.json"
+    if file and file.exists():
+        return read_run(file.read_text(encoding="utf-8"))
     run = watched(search)
+    if file:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(asdict(run)), encoding="utf-8")
     _say(f"{name}: {run.searched_s:.1f} s after {run.startup_s:.1f} s, {len(run.trials)} trials")
     return run
 
@@ -81,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=int, default=SEEDS, help="searches per data set and way (%(default)s)")
     parser.add_argument("--ablation-seeds", type=int, default=ABLATION_SEEDS, help="of each ablation (%(default)s)")
     parser.add_argument("--trials", type=int, default=Size().trials, help="the usual script's budget (%(default)s)")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where searches are kept, and taken from")
     parser.add_argument("--output", type=Path, default=PAGE)
     return parser
 

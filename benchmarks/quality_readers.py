@@ -1,5 +1,6 @@
 """Reads from the database of either side when each trial was finished, and how good it is."""
 
+import json
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -57,6 +58,12 @@ class Run:
     trials: tuple[Trial, ...]
     how: str
     foreign: float = 0.0
+
+
+def read_run(text: str) -> Run:
+    """The run of which this is the JSON text."""
+    fields = json.loads(text)
+    return Run(**{**fields, "trials": tuple(Trial(**trial) for trial in fields["trials"])})
 
 
 class Reader(Protocol):

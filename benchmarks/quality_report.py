@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from statistics import median
 
 from benchmarks import machine
+from benchmarks.pages import table
 from benchmarks.quality_cases import BATCH_SIZE, FOLDTUNE, Size
 from benchmarks.quality_readers import Run
 from benchmarks.quality_runs import WORKERS
@@ -187,8 +188,8 @@ def _variant_rows(one: Measured) -> Iterator[Sequence[object]]:
 
 
 def _table(rows: Iterator[Sequence[object]]) -> str:
-    head, *body = (f"| {' | '.join(map(str, row))} |" for row in rows)
-    return "\n".join([head, "|" + " --- |" * (head.count(" | ") + 1), *body])
+    columns, *body = rows
+    return "\n".join(table(list(map(str, columns)), body))
 
 
 def _origin(measured: Sequence[Measured], command: str) -> str:

@@ -1,16 +1,15 @@
 """Tables: on the terminal while measuring, in Markdown at the end."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from benchmarks import machine
 from benchmarks.contenders import Contender
 from benchmarks.goals import seen
 from benchmarks.memory import MIB, Memory, growth
+from benchmarks.pages import origin, table
 from benchmarks.timing import QUIET, CaseResult, Measured
 from benchmarks.work import DESCRIPTIONS
 
@@ -75,10 +74,7 @@ def rich_table(result: CaseResult) -> Table:
 def markdown(report: Report) -> str:
     """The whole report."""
     facts = [
-        f"- Machine: {machine.description()}",
-        f"- Versions: {machine.versions()}",
-        f"- Date: {date.today().isoformat()}",
-        f"- Command: `{report.command}`",
+        *origin(report.command),
         *(left_out(contender) for contender in report.missing),
     ]
     lines = [INTRODUCTION, *facts, "", "## Goals", "", *_goal_lines(report.cases)]
@@ -88,7 +84,7 @@ def markdown(report: Report) -> str:
             width = result.case.width
             lines += ["", f"### Net {width}-{width}, batches of {result.case.batch_size}", ""]
             rows = [_row(result, one) for one in result.measured.values()]
-            lines += [*_lines(COLUMNS, rows), "", _circumstances(result)]
+            lines += [*table(COLUMNS, rows), "", _circumstances(result)]
     if report.memory:
         lines += ["", "## Memory", "", *memory_lines(report.memory)]
     return "\n".join([*lines, ""])
@@ -119,7 +115,7 @@ def memory_lines(found: Sequence[Memory]) -> list[str]:
         )
         for memory in found
     ]
-    return [text, "", *_lines(columns, rows)]
+    return [text, "", *table(columns, rows)]
 
 
 def _row(result: CaseResult, one: Measured) -> tuple[str, ...]:
@@ -147,13 +143,8 @@ def _goal_lines(results: Sequence[CaseResult]) -> list[str]:
         reached = "yes" if pair.factor >= pair.goal.factor else "no"
         seen_and_goal = f"{pair.factor:.2f} / {pair.goal.factor:g}"
         rows.append((pair.result.case.title, of, against, seen_and_goal, reached))
-    return _lines(("case", "how many times as fast is", "as", "seen / goal", "reached"), rows)
+    return table(("case", "how many times as fast is", "as", "seen / goal", "reached"), rows)
 
 
 def _number(value: float | None, factor: float, *, digits: int = 2) -> str:
     return "" if value is None else f"{value * factor:.{digits}f}"
-
-
-def _lines(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """A Markdown table."""
-    return [f"| {' | '.join(row)} |" for row in (columns, ["---"] * len(columns), *rows)]

@@ -11,15 +11,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
 
-from benchmarks import machine
 from benchmarks.contenders.engines import EngineRun, plan_of
+from benchmarks.pages import origin, table
 from benchmarks.work import DROPOUT, JOBS, LEARNING_RATE, N_SPLITS, Case
 from foldtune.search.plan import Plan
 from foldtune.train.packed import PackedEngine
@@ -263,15 +262,20 @@ the median of those of each round.
 def document(results: Sequence[Result], command: str) -> str:
     """The whole page."""
     jobs, rounds = len(results[0].pack), len(results[0].rounds(together(results[0].pack)))
-    facts = [
-        f"- Machine: {machine.description()}",
-        f"- Versions: {machine.versions()}",
-        f"- Date: {date.today().isoformat()}",
-        f"- Command: `{command}`",
-    ]
     introduction = INTRODUCTION.format(jobs=jobs, folds=N_SPLITS, rounds=rounds)
-    table = [f"| {' | '.join(row)} |" for row in (COLUMNS, ["---"] * len(COLUMNS), *map(_row, results))]
-    return "\n".join([introduction, *facts, "", *table, "", "## Reading", "", *_reading(results), ""])
+    return "\n".join(
+        [
+            introduction,
+            *origin(command),
+            "",
+            *table(COLUMNS, map(_row, results)),
+            "",
+            "## Reading",
+            "",
+            *_reading(results),
+            "",
+        ]
+    )
 
 
 def _row(result: Result) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from sqlalchemy.exc import OperationalError
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 POSTGRES = "postgresql+psycopg://postgres@127.0.0.1/test?connect_timeout=5"
+MARIADB = "mysql+pymysql://root@127.0.0.1/{}?connect_timeout=5"
 NO_INDEX_SCANS = "%20-cenable_indexscan%3Doff%20-cenable_bitmapscan%3Doff"
 """Rows then come in the order of writing, unless a query names its order."""
 
@@ -53,7 +54,23 @@ def postgres_url() -> Iterator[str]:
     engine.dispose()
 
 
-@pytest.fixture(params=["sqlite_url", "postgres_url"])
+@pytest.fixture
+def mariadb_url() -> Iterator[str]:
+    """The URL of an empty database, dropped in the end."""
+    engine = create_engine(MARIADB.format("test"), isolation_level="AUTOCOMMIT")
+    name = f"foldtune_{uuid4().hex}"
+    try:
+        connection = engine.connect()
+    except OperationalError as error:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"no MariaDB server answers: {error.orig}")
+    with connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+        yield MARIADB.format(name)
+        connection.execute(text(f"DROP DATABASE {name}"))
+    engine.dispose()
+
+
+@pytest.fixture(params=["sqlite_url", "postgres_url", "mariadb_url"])
 def url(request: pytest.FixtureRequest) -> str:
     """Every kind of database in turn."""
     return str(request.getfixturevalue(request.param))

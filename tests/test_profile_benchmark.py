@@ -68,7 +68,7 @@ def test_the_page_holds_every_part_and_limit(page: str) -> None:
     limited = re.findall(r"^\| ([^|]+) \| [\d.]+ % \| [\d.]+ % \| 10.0 % \| (?:yes|no) \|$", page, re.MULTILINE)
     assert limited == [limit.title for limit in LIMITS]
     assert "; 4 epochs;" in page
-    assert "- Transactions: 2 of an epoch of all that trains, 1 of new trials" in page
+    assert "- Transactions: 3 of an epoch of all that trains, 1 that reserve the numbers of new trials" in page
 
 
 def test_timers_are_taken_off_again(page: str) -> None:

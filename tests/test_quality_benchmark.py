@@ -19,7 +19,7 @@ import torch
 from optuna.trial import FixedTrial, TrialState, create_trial
 
 import foldtune
-from benchmarks import quality_equal, quality_peer
+from benchmarks import quality, quality_equal, quality_peer
 from benchmarks.quality_cases import ABLATIONS, BATCH_SIZE, DATA_SETS, FOLDTUNE, SPLIT_SEED, Size, arrays, study
 from benchmarks.quality_readers import FoldtuneReader, PeerReader, Run, Trial, scored
 from benchmarks.quality_times import (
@@ -203,6 +203,15 @@ def test_time_ends_with_the_first_complete_trial_that_is_good_enough() -> None:
     assert time_to(search, Target("chosen", 8, 0.2)) == Time(2.0, False)
     assert time_to(search, Target("last", 8, 0.1)) == Time(8.0, True)
     assert time_to(run(Trial(1.0, "pruned")), Target("last", 8, math.inf)) == Time(1.0, True)
+
+
+def test_kept_run_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quality, "watched", lambda search: search())
+    failed, complete = Trial(1.5, "failed"), Trial(2.25, "complete", 0.1, 0.1, 0.05)
+    run = Run(0.5, 3.0, (failed, complete), "packed", 0.01)
+    kept = quality._told("a, b, seed 0", lambda: run, tmp_path / "new")
+    assert kept == run
+    assert quality._told("a, b, seed 0", lambda: pytest.fail("searched again"), tmp_path / "new") == kept
 
 
 def test_median_and_ratio_say_what_is_not_known() -> None:

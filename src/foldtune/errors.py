@@ -5,9 +5,11 @@ FoldtuneError
 │   ├── SpecError         the study file is wrong
 │   ├── DataError         the data do not fit the study file
 │   ├── StoreError        the database cannot be used
+│   │   └── LeaseLostError    another search loop has this one's trials
 │   └── ResumeError       the stored study and the request differ
 ├── TrainingError         one trial failed; the study goes on
-│   └── DivergedError     a loss or a score is not finite
+│   ├── DivergedError     a loss or a score is not finite
+│   └── CheckpointError   a job cannot go on from a state; it can train from its start
 └── NotPackable           a job is left to the lockstep engine; the message says why
 
 A `RequestError` carries *all* problems found, each with its path in the study file; the line is looked up when the
@@ -119,6 +121,10 @@ class StoreError(RequestError):
     """The database cannot be used."""
 
 
+class LeaseLostError(StoreError):
+    """Another search loop has taken this one's trials over: what it writes from now on is not stored."""
+
+
 class ResumeError(RequestError):
     """The stored study and the request differ."""
 
@@ -129,6 +135,20 @@ class TrainingError(FoldtuneError):
 
 class DivergedError(TrainingError):
     """A loss or a score is NaN or infinite."""
+
+
+class CheckpointError(TrainingError):
+    """A job cannot go on from a state, or its state cannot be written; it can train from its start.
+
+    Example:
+        >>> str(CheckpointError.of(("folds", 0), "a state must have plain values", object))
+        "folds.0: a state must have plain values, however: <class 'object'>. Train the trial from its start."
+    """
+
+    @classmethod
+    def of(cls, path: Path, rule: str, value: object = None) -> Self:
+        """The error of a rule."""
+        return cls(Problem(path, rule, None if value is None else str(value), "Train the trial from its start.").text())
 
 
 class NotPackable(FoldtuneError):

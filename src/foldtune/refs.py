@@ -17,6 +17,7 @@ from traceback import extract_tb
 from types import ModuleType
 from typing import Any, get_overloads
 
+from foldtune import trust
 from foldtune.errors import Path, Problem, SpecError, nearest
 
 WIDTHS = frozenset({"in_features", "in_channels", "input_size", "num_features", "num_channels", "normalized_shape"})
@@ -83,10 +84,10 @@ def label(node: Any) -> str:
 
 
 def resolve(name: str, slot: Slot, path: Path = ()) -> Any:
-    """The class (or function) that a reference names.
+    """The class (or function) that a reference names. Here alone references are imported.
 
     Raises:
-        SpecError: the module cannot be imported, the name is unknown, or it is not of the slot's kind.
+        SpecError: the module cannot or may not be imported, the name is unknown, or it is not of the slot's kind.
 
     Example:
         >>> resolve("SGD", OPTIMIZER).__module__
@@ -94,13 +95,8 @@ def resolve(name: str, slot: Slot, path: Path = ()) -> Any:
     """
     if not isinstance(name, str):
         raise SpecError.of(path, "`use` must name a class", repr(name))
-    if ":" not in name:
-        return _lookup(name, slot, path)
-    target = _import(name, path)
-    if not _fits(target, slot, slot.kind):
-        kind = slot.kind.replace(":", ".")
-        wanted = f"subclass of {kind}" if kind else f"class with {' and '.join(slot.methods)}"
-        raise SpecError.of(path, f"{_a(slot)} must be a {wanted}", name)
+    target = _named(name, slot, path) if ":" in name else _lookup(name, slot, path)
+    trust.check_target(name, target, path, of_a_kind=bool(slot.kind or slot.methods))
     return target
 
 
@@ -149,6 +145,7 @@ def build(node: Any, slot: Slot, path: Path = (), fill: Mapping[str, Any] | None
     fill = fill or {}
     name, given = split(node)
     target = resolve(name, slot, path)
+    trust.check_arguments(target, given, path)
     kwargs = {key: _build_inside(value, slot.inner or slot, (*path, key), fill) for key, value in given.items()}
     kwargs |= {key: fill[key] for key in parameters(target) if key in fill and key not in kwargs}
     if slot is LAYER and any(key in WIDTHS for key in missing(target, kwargs)):
@@ -236,6 +233,16 @@ def _build_inside(value: Any, slot: Slot, path: Path, fill: Mapping[str, Any]) -
     if isinstance(value, list):
         return [_build_inside(child, slot, (*path, index), fill) for index, child in enumerate(value)]
     return value
+
+
+def _named(name: str, slot: Slot, path: Path) -> Any:
+    trust.check_name(name, path)
+    target = _import(name, path)
+    if not _fits(target, slot, slot.kind):
+        kind = slot.kind.replace(":", ".")
+        wanted = f"subclass of {kind}" if kind else f"class with {' and '.join(slot.methods)}"
+        raise SpecError.of(path, f"{_a(slot)} must be a {wanted}", name)
+    return target
 
 
 def _import(name: str, path: Path) -> Any:

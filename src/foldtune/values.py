@@ -82,6 +82,7 @@ class EpochReport:
         failure: set when the job cannot go on; `losses` and `scores` are then NaN.
         engine: the engine that trained the job.
         reason: in a job's first report, why that engine, where there was a choice.
+        notes: what the user is to know of how the job trains from now on.
     """
 
     trial: int
@@ -93,6 +94,7 @@ class EpochReport:
     failure: Failure | None = None
     engine: str = "lockstep"
     reason: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -44,10 +44,12 @@ def test_modules_stand_beside_the_study_file_and_data_wherever_the_user_says(tmp
     run = foldtune(work, "run", "../home/study.yaml", "--data", "../data")
     assert run.returncode == 0, run.stderr
     (home / "study.yaml").unlink()
-    resume = foldtune(work, "resume", "apart", "--trials", "2")
+    assert "`--allow-import my_net`" in foldtune(work, "resume", "apart", "--trials", "2").stderr
+    mine = ("--allow-import", "my_net")
+    resume = foldtune(work, "resume", "apart", "--trials", "2", *mine)
     assert resume.returncode == 0, resume.stderr
     assert "2 of 2 trials" in resume.stdout
     moved = data.rename(tmp_path / "moved")
-    assert "`--data DIR` names another folder" in foldtune(work, "resume", "apart", "--trials", "3").stderr
-    resume = foldtune(work, "resume", "apart", "--trials", "3", "--data", str(moved))
+    assert "`--data DIR` names another folder" in foldtune(work, "resume", "apart", "--trials", "3", *mine).stderr
+    resume = foldtune(work, "resume", "apart", "--trials", "3", "--data", str(moved), *mine)
     assert resume.returncode == 0, resume.stderr

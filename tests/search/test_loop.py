@@ -1,20 +1,25 @@
 """The loop's decisions, what it stores, and that interruptions change nothing."""
 
 import random
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import event, text
+from sqlalchemy import Connection, event, text
 
 from foldtune.search.loop import Search
 from foldtune.search.plan import Plan
+from foldtune.search.pool import Saved
 from foldtune.search.process import LostWorkerError
+from foldtune.search.result import read_result
 from foldtune.search.status import Status
+from foldtune.store.engine import WRITING
 from foldtune.store.store import Store
 from foldtune.testing.search_laws import (
     TablePool,
@@ -163,7 +168,7 @@ def test_a_barrier_is_one_transaction_of_ours(sqlite_url: str, cohort: int) -> N
     with opened_study(sqlite_url, make_table_plan(table, {"cohort": cohort})) as study:
         search = Search(study, TablePool(table))
         _refill(search)
-        event.listen(study.store.engine, "commit", commits.append)
+        _when_written(study.store, lambda: commits.append(None))
         while study.running:
             before = study.copy.storage.get_all_trials(study.copy.study_id)
             _step(search)
@@ -186,8 +191,8 @@ def test_a_barrier_is_stored_while_the_next_epoch_trains(sqlite_url: str) -> Non
     done: list[str] = []
 
     class NotingPool(TablePool):
-        def add(self, job: Job) -> None:
-            super().add(job)
+        def add(self, job: Job, saved: Saved | None = None) -> None:
+            super().add(job, saved)
             done.append("add")
 
         def start(self) -> None:
@@ -200,10 +205,19 @@ def test_a_barrier_is_stored_while_the_next_epoch_trains(sqlite_url: str) -> Non
     table = make_table(11, trials=2, epochs=2)
     with opened_study(sqlite_url, make_table_plan(table, {"cohort": 1})) as study:
         search = Search(study, NotingPool(table))
-        event.listen(study.store.engine, "commit", lambda _: done.append("commit"))
+        _when_written(study.store, lambda: done.append("commit"))
         search.run()
-    new, known = ["add", "start", "commit", "step"], ["start", "commit", "step"]
-    assert done[done.index("add") :] == [*new, *known, "add", "start", "commit", "commit", "step", *known, "commit"]
+    reserved, stored = ["commit", "add"], ["start", "commit", "step"]
+    assert done == [
+        *reserved,
+        *stored,
+        *stored,
+        *reserved,
+        *stored,
+        *stored,
+        "commit",
+        "commit",
+    ]  # the last one gives the lease back
 
 
 def test_a_trial_enters_optuna_in_one_commit_and_is_told_at_rungs_and_at_its_end(sqlite_url: str) -> None:
@@ -217,7 +231,7 @@ def test_a_trial_enters_optuna_in_one_commit_and_is_told_at_rungs_and_at_its_end
         while study.running:
             _step(search)
             counts.append(len(commits))
-    assert counts == [2, 2, 3, 3, 3, 3, 3, 3, 6]  # rungs 1, 3 and 9; the folds, the end
+    assert counts == [3, 3, 4, 4, 4, 4, 4, 4, 7]  # one counts the trials; rungs 1, 3 and 9; the folds, the end
 
 
 def test_optunas_tables_lag_by_a_second_at_most(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,12 +246,15 @@ def test_optunas_tables_lag_by_a_second_at_most(sqlite_url: str, monkeypatch: py
 
         search._refill()
         search._save(whole=False)
+        assert states() == []
+        now[0] = 1.0
+        search._save(whole=False)
         assert states() == ["RUNNING", "RUNNING"]
         for _ in range(3):
             search._barrier(search.pool.step())
             search._save(whole=False)
         assert states() == ["RUNNING", "RUNNING"]
-        now[0] = 1.0
+        now[0] = 2.0
         search._save(whole=False)
         assert states() == ["COMPLETE", "COMPLETE"]
 
@@ -273,6 +290,42 @@ def test_trials_that_stood_at_different_epochs_are_caught_up_together(sqlite_url
     assert pool.steps[:most] == joined
     assert len(pool.read) == len(set(pool.read))
     check_same_trials(whole.trials, result.trials)
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_a_search_waits_for_others_and_takes_over_what_they_leave(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saved: bool
+) -> None:
+    """Another loop trains two trials for a while, has reserved a third number, and dies when this one is done."""
+    table = make_table(15, trials=7, epochs=9)
+    plan = make_table_plan(table, {"pruner": {"use": "NopPruner"}})
+    monkeypatch.setattr("foldtune.search.loop.TAKEN_OVER_EVERY_S", 0.0)
+    with opened_study(url, plan, str(tmp_path)) as dying, opened_study(url, plan, str(tmp_path)) as study:
+        lives = [True]
+        monkeypatch.setattr("foldtune.search.study.is_dead", lambda place: not lives)
+        theirs = Search(dying, TablePool(table, artifacts=dying.artifacts if saved else None), saved_every_s=0)
+        theirs._refill()
+        for _ in range(3):
+            theirs._train()
+        dying.reserve(1)
+        pool, waits = TablePool(table), []
+
+        def wait(search: Search, real: Callable[[Search], None] = Search._wait) -> None:
+            waits.append(sorted(study.others))
+            lives.clear()
+            real(search)
+
+        monkeypatch.setattr(Search, "_wait", wait)
+        assert Search(study, pool).run() == "budget"
+        result = read_result(study.store, plan.spec.name)
+    assert waits == [[0, 1, 2]]
+    assert decisions(result.trials) == {number: ("complete", 9) for number in range(7)}
+    assert [trial.origin for trial in result.trials][:3] == ["default", "sampled", "sampled"]
+    again = {(trial, epoch) for trial, _, epoch in pool.read if trial in (0, 1)}
+    assert again == {(trial, epoch) for trial in (0, 1) for epoch in range(3 if saved else 1, 10)}
+    _, whole = search_table(url, renamed(plan), TablePool(table))
+    for one, other in zip(whole.trials[:2], result.trials, strict=False):
+        check_same_trials([one], [other])
 
 
 def test_a_search_that_is_interrupted_while_it_catches_up_asks_for_nothing(sqlite_url: str) -> None:
@@ -455,4 +508,14 @@ def _rows(url: str, plan: Plan) -> list[dict[str, Any]]:
     """A study's rows in the table of trials, as the database has them."""
     query = "SELECT t.* FROM foldtune_trials t JOIN foldtune_studies s ON s.id = t.study_id WHERE s.name = :name"
     with closing(Store(url)) as store, store.engine.connect() as connection:
-        return [dict(row) for row in connection.execute(text(query), {"name": plan.spec.name}).mappings()]
+        rows = connection.execute(text(query), {"name": plan.spec.name}).mappings()
+        return [{key: value for key, value in row.items() if key not in ("lease", "tick")} for row in rows]
+
+
+def _when_written(store: Store, told: Callable[[], None]) -> None:
+    """Be told of every transaction that may write."""
+
+    @event.listens_for(store.engine, "commit")
+    def tell(connection: Connection) -> None:
+        if connection.get_execution_options().get(WRITING):
+            told()

@@ -3,12 +3,14 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from foldtune.errors import StoreError
 from foldtune.search.mirror import Mirror
+from foldtune.search.pickles import RUNNING, are_pickles
 from foldtune.spec.domains import Scalar, parse
 from foldtune.store.codec import dump, load
 from foldtune.store.records import TrialRecord
@@ -67,6 +69,7 @@ PRUNERS: dict[str, dict[str, Any] | None] = {
     "threshold": {"use": "ThresholdPruner", "upper": 1.4},
 }
 Event = tuple[object, ...]
+TWO: tuple[Direction, ...] = ("minimize", "maximize")
 
 
 @dataclass
@@ -78,6 +81,7 @@ class Session:
     trials: dict[int, TrialRecord] = field(default_factory=dict)
     means: dict[int, dict[int, float]] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
+    infeasible: frozenset[int] = frozenset()
 
     def go(self, barriers: int, cohort: int = 2) -> None:
         for _ in range(barriers):
@@ -89,8 +93,8 @@ class Session:
                 self._report(trial)
 
     def _ask(self) -> None:
-        fixed = self.given.get(len(self.trials))
-        number, params, config = self.mirror.ask(fixed)
+        number = len(self.trials)
+        params, config = self.mirror.ask(number, self.given.get(number))
         self.trials[number] = TrialRecord(
             number, "running", "sampled", False, params, dict(config), self.mirror.attrs(number)
         )
@@ -104,9 +108,10 @@ class Session:
         self.means[trial.number][epoch] = value
         self.events.append(("report", trial.number, epoch, prune))
         state = "complete" if epoch == EPOCHS else "pruned" if prune else "failed" if trial.number == 6 else "running"
+        state = "failed" if trial.number in self.infeasible else state
         values = (value,) * self.mirror.n_objectives if state == "complete" else None
         if state != "running":
-            self.mirror.tell(trial.number, state, values)
+            self.mirror.tell(trial.number, state, values, infeasible=trial.number in self.infeasible)
         attrs = load(dump(self.mirror.attrs(trial.number)))
         self.trials[trial.number] = replace(trial, state=state, values=values, attrs=attrs)  # type: ignore[arg-type]
 
@@ -116,9 +121,14 @@ class Session:
             number: replace(trial, params=load(dump(trial.params)), attrs=load(dump(trial.attrs)))
             for number, trial in self.trials.items()
         }
-        mirror.restore(list(trials.values()), self.means)
+        mirror.follow(list(trials.values()), self.means)
         return Session(
-            mirror, self.given, trials, {number: dict(means) for number, means in self.means.items()}, list(self.events)
+            mirror,
+            self.given,
+            trials,
+            {number: dict(means) for number, means in self.means.items()},
+            list(self.events),
+            self.infeasible,
         )
 
 
@@ -184,6 +194,42 @@ def test_several_objectives_are_restored_and_never_pruned(sampler: dict[str, Any
     assert {trial.state for trial in whole.trials.values()} == {"complete", "running", "failed"}
 
 
+@pytest.mark.parametrize(
+    ("sampler", "directions"),
+    [*((name, ("minimize",)) for name in SAMPLERS), ("default", TWO), ("TPE", TWO), ("NSGA-II", TWO), ("GP", TWO)],
+)
+def test_infeasible_trials_are_restored(sampler: str, directions: tuple[Direction, ...]) -> None:
+    infeasible = frozenset({1, 5, 6, 9})
+    whole = Session(_mirror(sampler=SAMPLERS[sampler], directions=directions), infeasible=infeasible)
+    whole.go(20)
+    parts = whole.restored(_mirror(sampler=SAMPLERS[sampler], directions=directions))
+    assert _seen(parts.mirror) == _seen(whole.mirror)
+    whole.go(20)
+    parts.go(20)
+    assert parts.events == whole.events
+    assert {whole.trials[number].state for number in infeasible} == {"failed"}
+
+
+@pytest.mark.parametrize("directions", [("minimize",), TWO], ids=["one", "two"])
+@pytest.mark.parametrize("name", ["default", "TPE", "TPE, multivariate"])
+def test_the_sampler_learns_what_does_not_fit(name: str, directions: tuple[Direction, ...]) -> None:
+    """Wide nets are the better the wider, but above 32 none fits."""
+    asked = {}
+    for told in (True, False):
+        mirror, asked[told] = _mirror(sampler=SAMPLERS[name], directions=directions), 0
+        for number in range(80):
+            params, _ = mirror.ask(number)
+            width, rate = params["model.d_block"], params["optimizer.lr"]
+            assert isinstance(width, int) and isinstance(rate, float)
+            if width > 32:
+                asked[told] += number >= 20
+                mirror.tell(number, "failed", None, infeasible=told)
+            else:
+                value = -float(width) + abs(math.log(rate))
+                mirror.tell(number, "complete", (value, -value)[: len(directions)])
+    assert asked[True] < asked[False] / 2, asked
+
+
 @pytest.mark.parametrize("barriers", [2, 21])
 @pytest.mark.parametrize("pruner", PRUNERS.values(), ids=PRUNERS.keys())
 def test_a_restored_mirror_prunes_what_the_whole_one_prunes(pruner: dict[str, Any] | None, barriers: int) -> None:
@@ -200,13 +246,13 @@ def test_a_restored_mirror_prunes_what_the_whole_one_prunes(pruner: dict[str, An
 @pytest.mark.parametrize("cohort", [1, 2, 5])
 def test_a_grid_tries_every_point_once_and_ends(cohort: int) -> None:
     session = Session(_mirror(GRID, {"use": "GridSampler"}))
-    session.mirror.ask({"model.n_blocks": 2, "model.norm": "BatchNorm1d", "optimizer.momentum": 0.0})  # the defaults
+    session.mirror.ask(0, {"model.n_blocks": 2, "model.norm": "BatchNorm1d", "optimizer.momentum": 0.0})
     session.mirror.tell(0, "complete", (0.5,))
-    asked = []
+    asked: list[tuple[object, ...]] = []
     while not session.mirror.exhausted:
         running: list[int] = []
         while len(running) < cohort and not session.mirror.exhausted:
-            number, params, _ = session.mirror.ask()
+            params, _ = session.mirror.ask(number := len(asked) + 1)
             asked.append(tuple(params.values()))
             running.append(number)
         for number in running:
@@ -217,11 +263,11 @@ def test_a_grid_tries_every_point_once_and_ends(cohort: int) -> None:
 def test_a_grid_takes_the_end_of_a_trial_that_it_did_not_suggest() -> None:
     tree = {**GRID, "model": {"use": "MLP", "norm": {"choice": ["BatchNorm1d", None]}}, "optimizer": {"use": "SGD"}}
     mirror = _mirror(tree, {"use": "GridSampler"})
-    mirror.ask({"model.norm": None})
-    mirror.ask()
+    mirror.ask(0, {"model.norm": None})
+    mirror.ask(1)
     mirror.tell(0, "complete", (0.5,))  # one point is left, and nobody tries it
     assert not mirror.exhausted
-    mirror.ask()
+    mirror.ask(2)
     assert mirror.exhausted
 
 
@@ -251,43 +297,115 @@ def test_a_quasi_random_sequence_does_not_begin_anew() -> None:
 
 def test_what_a_quasi_random_sequence_leaves_out_is_drawn_anew_for_every_trial() -> None:
     mirror = _mirror(BRANCHES, {"use": "QMCSampler", "scramble": True, "warn_independent_sampling": False})
-    mirror.ask({"optimizer": "AdamW"})
+    mirror.ask(0, {"optimizer": "AdamW"})
     mirror.tell(0, "complete", (0.5,))
     drawn = [
-        params["optimizer.SGD.lr"] for _, params, _ in (mirror.ask() for _ in range(9)) if params["optimizer"] == "SGD"
+        params["optimizer.SGD.lr"]
+        for params, _ in (mirror.ask(1 + n) for n in range(9))
+        if params["optimizer"] == "SGD"
     ]
     assert len(drawn) == len(set(drawn)) > 2
 
 
 def test_suggestions_follow_from_the_seed_and_the_number() -> None:
     first, again = _mirror(), _mirror()
-    assert first.ask() == again.ask()
+    assert first.ask(0) == again.ask(0)
     again.seed = 2
-    assert first.ask() != again.ask()
+    assert first.ask(1) != again.ask(1)
 
 
 def test_given_parameters_are_taken_and_the_others_suggested() -> None:
-    _, params, config = _mirror().ask({"optimizer.lr": 0.25})
+    params, config = _mirror().ask(0, {"optimizer.lr": 0.25})
     assert params["optimizer.lr"] == config["optimizer"]["lr"] == 0.25
     assert list(params) == ["model.n_blocks", "model.d_block", "optimizer.lr", "optimizer.momentum"]
 
 
 def test_a_path_has_one_distribution_whatever_branch_is_taken() -> None:
     mirror = _mirror(BRANCHES)
-    for _ in range(12):
-        mirror.ask()
+    for number in range(12):
+        mirror.ask(number)
     for trial in mirror.study.trials:
         assert trial.distributions == {name: mirror.distributions[name] for name in trial.params}
 
 
-def test_a_pickle_that_is_not_of_cma_es_is_refused() -> None:
-    session = Session(_mirror(sampler={"use": "CmaEsSampler", "n_startup_trials": 2, "popsize": 4}))
-    session.go(60)
-    stored = next(trial for trial in session.trials.values() if "cma:optimizer:0" in trial.attrs)
-    strange = {"cma:optimizer:0": b"cos\nsystem\n(S'exit 1'\ntR.".hex()}
-    harmless = {key.replace("cma:", "aaa:"): value for key, value in stored.attrs.items()}
-    with pytest.raises(StoreError, match=r"CMA-ES .* must be whole, and nothing else, however: it names os.system"):
-        _mirror().restore([replace(session.trials[0], attrs={**harmless, **strange})], session.means)
-    cut = {**stored.attrs, "cma:optimizer:0": stored.attrs["cma:optimizer:0"][:-100]}
-    with pytest.raises(StoreError, match="CMA-ES"):
-        _mirror().restore([replace(session.trials[0], attrs=cut)], session.means)
+@pytest.mark.parametrize("pruner", [None, {"use": "MedianPruner", "n_startup_trials": 3}], ids=["default", "median"])
+@pytest.mark.parametrize("tree", [SPACE, BRANCHES], ids=["space", "branches"])
+def test_a_mirror_that_follows_sees_what_one_sees_that_is_restored(
+    tree: Mapping[str, Any], pruner: dict[str, Any] | None
+) -> None:
+    """Another search loop's trials arrive bit by bit, reserved numbers first, the later ones before the earlier."""
+    whole, follower = Session(_mirror(tree, pruner=pruner)), _mirror(tree, pruner=pruner)
+    for _ in range(30):
+        begun = len(whole.trials)
+        whole.go(1)
+        changed = [replace(trial, attrs=load(dump(trial.attrs))) for trial in whole.trials.values()]
+        waiting = [replace(trial, state="waiting", params={}, attrs={}) for trial in changed[begun:-1]]
+        follower.follow([*waiting, *changed[-1:]], whole.means)
+        follower.follow(changed, whole.means)
+    restored = whole.restored(_mirror(tree, pruner=pruner)).mirror
+    assert [_without_order(seen) for seen in _seen(follower)] == [_without_order(seen) for seen in _seen(restored)]
+    number = len(whole.trials)
+    assert follower.ask(number) == restored.ask(number)
+
+
+def _without_order(seen: tuple[object, ...]) -> list[object]:
+    return [dict(sorted(part.items())) if isinstance(part, dict) else part for part in seen]
+
+
+def test_numbers_that_others_reserved_are_left_out() -> None:
+    mirror = _mirror()
+    mirror.follow([], {})
+    for number in (4, 2, 3):
+        params, _ = mirror.ask(number, {"optimizer.lr": 0.5} if number == 2 else None)
+        assert mirror.study.trials[number].params == params
+        assert (params["optimizer.lr"] == 0.5) is (number == 2)
+    assert [bool(trial.params) for trial in mirror.study.trials] == [False, False, True, True, True]
+
+
+CMA_ES = [
+    {"use": "CmaEsSampler", "n_startup_trials": 2, "popsize": 4},
+    {"use": "CmaEsSampler", "n_startup_trials": 2, "popsize": 4, "use_separable_cma": True},
+    {"use": "CmaEsSampler", "n_startup_trials": 2, "popsize": 4, "lr_adapt": True, "consider_pruned_trials": True},
+    {
+        "use": "PartialFixedSampler",
+        "fixed_params": {"model.n_blocks": 2},
+        "base_sampler": {"use": "CmaEsSampler", "popsize": 4},
+    },
+]
+
+
+@pytest.mark.parametrize("sampler", CMA_ES, ids=["plain", "separable", "adapted, pruned ones too", "nested"])
+def test_cma_es_is_restored_without_its_pickles_however_many_train_at_once(sampler: dict[str, Any]) -> None:
+    whole = Session(_mirror(sampler=sampler))
+    parts = Session(_mirror(sampler=sampler))
+    for _ in range(6):
+        whole.go(17, cohort=4)
+        parts.go(17, cohort=4)
+        assert parts.events == whole.events
+        parts = parts.restored(_mirror(sampler=sampler))
+    noted = [are_pickles(trial.system_attrs) for trial in parts.mirror.study.trials]
+    assert noted == [are_pickles(trial.system_attrs) for trial in whole.mirror.study.trials]
+    assert sum(noted) > 1
+    assert not any(are_pickles(trial.attrs) or "80049" in dump(trial.attrs) for trial in whole.trials.values())
+
+
+@pytest.mark.parametrize("key", ["cma:optimizer:0", "sepcma:optimizer:0", "cmawm:optimizer:0", "cma:optimizer"])
+def test_a_stored_pickle_is_never_loaded(key: str, tmp_path: Path) -> None:
+    canary = tmp_path / "canary"
+    pickle = f"cos\nsystem\n(S'touch {canary}'\ntR.".encode().hex()
+    sampler = {"use": "CmaEsSampler", "n_startup_trials": 1}
+    session = Session(_mirror(sampler=sampler))
+    session.go(20)
+    trials = [replace(trial, attrs={**trial.attrs, key: pickle}) for trial in session.trials.values()]
+    with pytest.raises(StoreError, match=f"and no pickle, however: {key}. Another program or an earlier version"):
+        _mirror(sampler=sampler).follow(trials, session.means)
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize("noted", [3, [None], [[0]], {"a": 1}, ["x"]])
+def test_notes_that_no_sampler_made_are_refused(noted: Any) -> None:
+    session = Session(_mirror())
+    session.go(12)
+    strange = replace(session.trials[1], attrs={**session.trials[1].attrs, RUNNING: noted})
+    with pytest.raises(StoreError, match="what a sampler noted must be what it can be asked again"):
+        _mirror().follow([session.trials[0], strange], session.means)

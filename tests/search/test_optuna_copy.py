@@ -17,7 +17,7 @@ from foldtune.search.loop import Search
 from foldtune.search.mirror import STATES
 from foldtune.search.plan import Plan
 from foldtune.search.process import LostWorkerError
-from foldtune.search.result import StudyResult, value
+from foldtune.search.result import StudyResult, read_result, value
 from foldtune.search.run import run_study
 from foldtune.store.store import Store
 from foldtune.testing.search_laws import TablePool, make_table, make_table_plan, opened_study, search_table
@@ -61,6 +61,28 @@ def test_whatever_is_missing_is_copied_when_the_study_is_opened_again(sqlite_url
         with _theirs(sqlite_url) as storage:
             optuna.delete_study(study_name=plan.spec.name, storage=storage)
     _, result = search_table(sqlite_url, plan, TablePool(TABLE))
+    _check_faithful(sqlite_url, plan, result)
+
+
+def test_two_search_loops_that_both_copy_add_nothing_twice(sqlite_url: str) -> None:
+    plan = make_table_plan(TABLE)
+    with opened_study(sqlite_url, plan) as one, opened_study(sqlite_url, plan) as other:
+        other.copy.open([], {})
+        Search(one, TablePool(TABLE)).run()
+        for trial in one.trials.values():
+            other.copy.update(trial, one.means[trial.number])
+        result = read_result(one.store, plan.spec.name)
+    _check_faithful(sqlite_url, plan, result)
+
+
+def test_the_last_search_loop_to_leave_copies_what_others_did(sqlite_url: str) -> None:
+    plan = make_table_plan(TABLE)
+    with opened_study(sqlite_url, plan) as older, opened_study(sqlite_url, plan) as younger:
+        Search(younger, TablePool(TABLE)).run()
+        younger.leave()
+        assert older.store.is_abandoned(older.record.uuid, lambda place: False) is False
+        older.leave()
+        result = read_result(older.store, plan.spec.name)
     _check_faithful(sqlite_url, plan, result)
 
 

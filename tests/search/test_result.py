@@ -10,6 +10,7 @@ import jsonschema
 import numpy as np
 import pytest
 
+from foldtune.search.place import this_place
 from foldtune.search.result import StudyResult, best_trial, load_curves, load_study
 from foldtune.search.run import run_study
 from foldtune.store.records import Barrier, TrialRecord
@@ -134,8 +135,10 @@ def test_the_table_has_a_row_for_every_trial(result: StudyResult) -> None:
 def test_curves_are_read(sqlite_url: str) -> None:
     with closing(Store(sqlite_url)) as store:
         store.create_study(study := make_study("a"))
-        store.add_trials(study.uuid, [make_trial(0)])
-        store.record(study.uuid, Barrier((make_report(0, 1, 0.5), make_report(0, 2, 0.25)), (make_trial(0, epochs=2),)))
+        lease = store.acquire(study.uuid, this_place(), 60)
+        store.reserve(lease, 1, 1)
+        reports = (make_report(0, 1, 0.5), make_report(0, 2, 0.25))
+        store.record(lease, Barrier(reports, asked=(make_trial(0, epochs=2),)))
     curves = load_curves("a", 0, storage=sqlite_url)
     assert curves.scores[:, 0, 0].tolist() == [0.5, 0.25]
 

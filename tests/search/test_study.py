@@ -1,11 +1,16 @@
 """Opening a study: created, continued, or refused with the difference shown."""
 
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
+from tempfile import TemporaryDirectory
 
+import optuna
 import pytest
+from optuna.storages import RDBStorage
 
 from foldtune.errors import ResumeError
+from foldtune.search.loop import Search
+from foldtune.search.place import this_place
 from foldtune.search.plan import Plan, make_plan
 from foldtune.search.study import open_study
 from foldtune.spec.load import load_spec
@@ -22,15 +27,17 @@ def plan() -> Plan:
 
 def test_trial_0_is_the_defaults_and_the_enqueued_come_next(sqlite_url: str) -> None:
     with opened_study(sqlite_url, make_table_plan(TABLE, {"enqueue": [{"model.d_block": 5}]})) as study:
-        trials = [study.ask() for _ in range(3)]
+        study.reserve(3)
+        trials = [study.ask(number) for number in study.reserved]
     assert [trial.origin for trial in trials] == ["default", "enqueued", "sampled"]
     assert trials[0].params == {"model.d_block": 10, "optimizer.lr": 1e-3}  # the middle; SGD's own
     assert trials[1].params == {"model.d_block": 5, "optimizer.lr": 1e-3}
 
 
-def test_the_first_five_trials_are_exempt(sqlite_url: str, plan: Plan) -> None:
-    with opened_study(sqlite_url, plan) as study:
-        assert [study.ask().exempt for _ in range(7)] == [True] * 5 + [False] * 2
+def test_the_first_five_trials_are_exempt(sqlite_url: str) -> None:
+    with opened_study(sqlite_url, make_table_plan(TABLE, {"trials": 7})) as study:
+        study.reserve(7)
+        assert [study.ask(number).exempt for number in study.reserved] == [True] * 5 + [False] * 2
 
 
 @pytest.mark.parametrize(
@@ -115,3 +122,32 @@ def _stored(url: str, plan: Plan) -> tuple[object, ...]:
     with closing(Store(url)) as store:
         record = store.study(plan.spec.name)
         return record.spec, record.data_fingerprint, [trial.number for trial in store.trials(record.uuid)]
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_the_last_search_loop_to_leave_completes_optunas_copy(url: str, order: tuple[int, int]) -> None:
+    """The oldest copies; here it never looks again while the other one searches."""
+    plan = make_table_plan(TABLE)
+    with ExitStack() as stack, TemporaryDirectory() as folder:
+        stores = [stack.enter_context(closing(Store(url))) for _ in order]
+        studies = [open_study(plan, store, workers=1, artifacts=folder) for store in stores]
+        assert Search(studies[1], TablePool(TABLE)).run() == "budget"
+        for index in order:
+            studies[index].leave()
+            studies[index].close()
+    storage = RDBStorage(url)
+    trials = optuna.load_study(study_name=plan.spec.name, storage=storage).trials
+    storage.remove_session()
+    storage.engine.dispose()
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * len(TABLE)
+
+
+def test_a_lease_is_kept_only_where_nobody_else_can_copy(url: str) -> None:
+    plan = make_table_plan(TABLE)
+    with opened_study(url, plan) as study:
+        seen = study.tick
+        other = study.store.acquire(study.record.uuid, this_place(), 60.0)
+        study.reserve(1)
+        assert study.store.release(other, seen)  # another lease is left
+        assert not study.store.release(study.lease, seen) and study.store.leads(study.lease)
+        assert study.store.release(study.lease, study.tick)

@@ -5,11 +5,13 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import closing
+from multiprocessing import get_context
 from pathlib import Path
+from threading import Barrier as StartingLine
 
 import optuna
 import pytest
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import Engine, create_engine, inspect, make_url, text
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.schema import CreateTable
@@ -18,6 +20,7 @@ from foldtune.errors import StoreError
 from foldtune.store import engine as engine_module
 from foldtune.store.border import redact, reported
 from foldtune.store.engine import configure_sqlite
+from foldtune.store.schema import create_beside, revision
 from foldtune.store.store import Store
 from foldtune.store.tables import Base
 from foldtune.testing.store_laws import create, make_study, make_trial, opened
@@ -29,7 +32,7 @@ PRAGMAS = {"journal_mode": "wal", "synchronous": 1, "busy_timeout": 60_000, "for
     ("url", "message"),
     [
         ("foldtune.db", r"must name a database, however: foldtune.db. Write sqlite:///foldtune.db."),
-        ("", r"must name a database, however: ''. Write sqlite:///foldtune.db or"),
+        ("", r"must name a database, however: ''. Write sqlite:///foldtune.db, "),
         ("postgresql://u:secret@h:port/d?password=hidden", r"however: postgresql:\*\*\*@h:port/d. Write"),
         ("postgres://u:secret@h/d", r"kind of database must be known, however: postgres. Did you mean postgresql"),
         ("oracel://h/d", r"kind of database must be known, however: oracel. Write sqlite"),
@@ -37,7 +40,13 @@ PRAGMAS = {"journal_mode": "wal", "synchronous": 1, "busy_timeout": 60_000, "for
         ("sqlite:///:memory:", r"a SQLite database must be a file"),
         ("sqlite:///file:x?mode=memory&uri=true", r"a SQLite database must be a file"),
         ("sqlite:////no/such/folder/x.db", r"the folder .* must exist, however: /no/such/folder. Create it: mkdir -p"),
-        ("mysql+pymysql://u:secret@h/d", r"driver .* must be installed, however: .*pymysql.*name it: mysql\+driver://"),
+        ("mysql://u:secret@h/d", r"must be installed, .*MySQLdb.*foldtune\[mysql\]'` and write mysql\+pymysql://u:\*"),
+        (
+            "mariadb://u:secret@h/d",
+            r"must be installed, .*foldtune\[mysql\]'` and write mariadb\+pymysql://u:\*\*\*@h/d",
+        ),
+        ("mysql+pymysql://h/d?connect_timeout=x", r"the options in a storage URL must be the driver's, .*: 'x'\."),
+        ("oracle://u:secret@h/d", r"must be installed, .*another and name it: oracle\+driver://"),
     ],
 )
 def test_wrong_urls_are_explained(url: str, message: str) -> None:
@@ -107,7 +116,7 @@ def test_every_connection_is_configured(sqlite_url: str) -> None:
 
 def test_optuna_works_beside_us_on_configured_connections(sqlite_url: str) -> None:
     with opened(sqlite_url) as store:
-        uuid = create(store, make_trial(0))
+        uuid = create(store, make_trial(0)).study
         storage = optuna.storages.RDBStorage(sqlite_url)
         configure_sqlite(storage.engine)
         with storage.engine.connect() as connection:
@@ -157,6 +166,121 @@ def test_wal_is_waited_for_where_sqlite_does_not(tmp_path: Path) -> None:
         engine_module._enter_wal(ours)
         timer.join()
         assert ours.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def start(url: str, line: StartingLine) -> None:
+    """As a search loop starts."""
+    line.wait(60)
+    with opened(url) as store:
+        create_beside(store.engine, "alembic_version", create_optuna_tables)
+
+
+def create_optuna_tables(url: str) -> None:
+    close(optuna.storages.RDBStorage(url))
+
+
+def close(storage: optuna.storages.RDBStorage) -> None:
+    storage.remove_session()
+    storage.engine.dispose()
+
+
+def test_sixteen_start_at_once_on_an_empty_database(url: str) -> None:
+    context = get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    line = context.Barrier(16)
+    processes = [context.Process(target=start, args=(url, line)) for _ in range(16)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0] * 16
+    storage = optuna.storages.RDBStorage(url, skip_table_creation=True)
+    study = optuna.create_study(storage=storage, study_name="adult")
+    study.tell(study.ask({"x": optuna.distributions.FloatDistribution(0, 1)}), 0.5)
+    close(storage)
+
+
+def test_optunas_tables_are_those_it_makes_itself(url: str, tmp_path: Path) -> None:
+    with opened(url) as store:
+        create_beside(store.engine, "alembic_version", create_optuna_tables)
+        ours = schema(store.engine)
+    create_optuna_tables(f"sqlite:///{tmp_path / 'plain.db'}")
+    plain = create_engine(f"sqlite:///{tmp_path / 'plain.db'}")
+    theirs = schema(plain)
+    assert {name: ours[name] for name in theirs} == theirs
+    plain.dispose()
+
+
+def schema(engine: Engine) -> dict[str, tuple[object, ...]]:
+    """Every table's columns and key columns."""
+    found = inspect(engine)
+    return {
+        name: (
+            {column["name"]: column["nullable"] for column in found.get_columns(name)},
+            found.get_pk_constraint(name)["constrained_columns"],
+            {(*key["constrained_columns"], key["referred_table"]) for key in found.get_foreign_keys(name)},
+        )
+        for name in found.get_table_names()
+    }
+
+
+def test_an_interrupted_creation_of_optunas_tables_is_finished(url: str) -> None:
+    with opened(url) as store:
+        create_beside(store.engine, "alembic_version", create_optuna_tables)
+        whole = schema(store.engine)
+        with store.engine.begin() as connection:
+            for statement in ("DELETE FROM alembic_version", "DROP TABLE trial_values"):
+                connection.execute(text(statement))
+        create_beside(store.engine, "alembic_version", create_optuna_tables)
+        assert schema(store.engine) == whole
+        assert revision(store.engine, "alembic_version") is not None
+
+
+@pytest.mark.parametrize("charset", ["utf8mb4", "latin1"])
+def test_mariadb_tells_names_apart_whatever_its_default(mariadb_url: str, charset: str) -> None:
+    engine = create_engine(mariadb_url)
+    with engine.begin() as connection:
+        connection.execute(text(f"ALTER DATABASE CHARACTER SET {charset}"))
+    engine.dispose()
+    names = ["adult", "Adult", "adult ", "ädult", "𝔞dult 🎲"]
+    with opened(mariadb_url) as store:
+        create_beside(store.engine, "alembic_version", create_optuna_tables)
+        storage = optuna.storages.RDBStorage(mariadb_url, skip_table_creation=True)
+        for name in names:
+            store.create_study(make_study(name))
+            optuna.create_study(storage=storage, study_name=name)
+        assert [study.name for study in store.studies()] == names
+        assert [store.study(name).name for name in names] == names
+        assert optuna.get_all_study_names(storage) == names
+        close(storage)
+
+
+def test_mariadb_is_strict_and_transactional_whatever_the_server_says(mariadb_url: str) -> None:
+    lax = f"{mariadb_url}&init_command=SET sql_mode = '', default_storage_engine = MyISAM"
+    with opened(lax) as store, store.engine.connect() as connection:
+        tables = "information_schema.tables WHERE table_schema = DATABASE() AND table_type = 'BASE TABLE'"
+        engines = connection.execute(text(f"SELECT DISTINCT engine FROM {tables}"))
+        assert engines.scalars().all() == ["InnoDB"]
+        with pytest.raises(StoreError, match=r"must accept what foldtune stores.*Data too long for column 'name'"):
+            store.create_study(make_study("x" * 201))
+        mode, level = connection.execute(text("SELECT @@sql_mode, @@tx_isolation")).one()
+        assert (mode, level) == ("STRICT_ALL_TABLES", "REPEATABLE-READ")
+
+
+@pytest.mark.parametrize(
+    ("number", "rule"),
+    [
+        (1153, r"must fit the server's `max_allowed_packet`, .*\. Raise it"),
+        (1205, r"must be free to write within 60 s"),
+        (1114, r"the disk must have room"),
+        (1142, r"the database must be writable"),
+        (1045, r"the database must answer"),
+    ],
+)
+def test_mariadbs_errors_are_explained(number: int, rule: str) -> None:
+    url = make_url("mysql+pymysql://u:secret@h/d")
+    with pytest.raises(StoreError, match=rule), reported(url):
+        raise OperationalError("SELECT 1", {}, Exception(number, "the server's words"))
 
 
 @pytest.mark.parametrize("dialect", [mysql.dialect, postgresql.dialect, sqlite.dialect])

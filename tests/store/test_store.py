@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from foldtune.errors import StoreError
+from foldtune.store import views
 from foldtune.store.records import Barrier, StudyRecord, TrialRecord
 from foldtune.store.store import Store
 from foldtune.testing import store_laws
@@ -49,12 +50,12 @@ def test_laws_tell_stores_apart_that_lose_something() -> None:
 
 def test_a_deleted_study_takes_its_rows_along_and_leaves_its_id(url: str) -> None:
     with opened(url) as store:
-        uuid = store_laws.create(store, make_trial(0))
-        store.record(uuid, Barrier((make_report(0, 1),)))
+        lease = store_laws.create(store, make_trial(0))
+        store.record(lease, Barrier((make_report(0, 1),)))
         with store.engine.begin() as connection:
             old = connection.execute(text("SELECT max(id) FROM foldtune_studies")).scalar_one()
             connection.execute(text("DELETE FROM foldtune_studies WHERE id = :id"), {"id": old})
-            for table in ("folds", "trials", "curves"):
+            for table in ("folds", "leases", "trials", "curves"):
                 count = text(f"SELECT count(*) FROM foldtune_{table} WHERE study_id = :id")
                 assert connection.execute(count, {"id": old}).scalar_one() == 0
         store_laws.create(store)
@@ -65,8 +66,7 @@ def test_a_deleted_study_takes_its_rows_along_and_leaves_its_id(url: str) -> Non
 def test_several_objectives_have_no_single_best(sqlite_url: str) -> None:
     study: StudyRecord = replace(make_study(), directions=("minimize", "maximize"), spec={})
     with opened(sqlite_url) as store:
-        store.create_study(study)
-        store.add_trials(study.uuid, [replace(make_finished(0, 0.1), values=(0.1, 0.2))])
+        store_laws.create(store, replace(make_finished(0, 0.1), values=(0.1, 0.2)), study=study)
         (line,) = store.studies()
         assert (line.best, line.budget) == (None, None)
         assert store.trial(study.uuid, 0).values == (0.1, 0.2)
@@ -74,7 +74,7 @@ def test_several_objectives_have_no_single_best(sqlite_url: str) -> None:
 
 def test_a_list_of_no_trials_adds_none(url: str) -> None:
     with opened(url) as store:
-        assert store.trials(store_laws.create(store)) == []
+        assert store.trials(store_laws.create(store).study) == []
 
 
 def test_unknown_names_list_the_known(sqlite_url: str) -> None:
@@ -113,19 +113,21 @@ def test_looking_reads_what_is_there(url: str) -> None:
 def read_only(url: str) -> str:
     if url.startswith("sqlite"):
         return url.replace("sqlite:///", "sqlite:///file:") + "?mode=ro&uri=true"
+    if url.startswith("mysql"):
+        return f"{url}&init_command=SET SESSION TRANSACTION READ ONLY"
     return f"{url}%20-cdefault_transaction_read_only%3Don"
 
 
 def test_a_read_only_database_is_read_and_not_written(url: str) -> None:
     with opened(url) as store:
-        uuid = store_laws.create(store, make_trial(0))
+        lease = store_laws.create(store, make_trial(0))
     with closing(Store(read_only(url))) as store:
-        assert [trial.number for trial in store.trials(uuid)] == [0]
+        assert [trial.number for trial in store.trials(lease.study)] == [0]
         with pytest.raises(
-            StoreError, match=r"the database must be writable, however: .*read-?only.*\. Check the rights"
+            StoreError, match=r"the database must be writable, however: (?i:.*read[- ]?only.*)\. Check the rights"
         ):
-            store.record(uuid, Barrier((make_report(0, 1),), (make_trial(0, epochs=1),)))
-        assert store_laws.snapshot(store, uuid) == [(0, 0, 0)]
+            store.record(lease, Barrier((make_report(0, 1),), (make_trial(0, epochs=1),)))
+        assert store_laws.snapshot(store, lease.study) == [(0, 0, 0)]
 
 
 def test_a_read_only_database_gets_no_tables(sqlite_url: str, tmp_path: Path) -> None:
@@ -138,26 +140,39 @@ def test_a_read_only_database_gets_no_tables(sqlite_url: str, tmp_path: Path) ->
 def test_missing_tables_are_named(url: str) -> None:
     with opened(url) as store:
         with store.engine.begin() as connection:
+            views.drop(connection)
             connection.execute(text("DROP TABLE foldtune_curves"))
-        uuid = store_laws.create(store, make_trial(0))
+        uuid = store_laws.create(store, make_trial(0)).study
         with pytest.raises(StoreError, match="foldtune's tables must be those of this version"):
             store.curves(uuid, 0)
 
 
-def test_a_curve_with_a_hole_is_refused(url: str) -> None:
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "DELETE FROM foldtune_curves WHERE epoch = 1",
+        "UPDATE foldtune_curves SET losses = '[1, 2]'",
+        "UPDATE foldtune_curves SET losses = '{}'",
+        "UPDATE foldtune_curves SET scores = '[[1, 2], [1, 2], [1]]'",
+        "UPDATE foldtune_curves SET scores = '[[[1], 2], [1, 2], [1, 2]]' WHERE epoch = 2",
+    ],
+)
+def test_a_curve_with_a_hole_is_refused(damage: str, url: str) -> None:
     with opened(url) as store:
-        uuid = store_laws.create(store, make_trial(0))
-        store.record(uuid, Barrier((make_report(0, 1), make_report(0, 2))))
+        lease = store_laws.create(store, make_trial(0))
+        store.record(lease, Barrier((make_report(0, 1), make_report(0, 2))))
         with store.engine.begin() as connection:
-            connection.execute(text("DELETE FROM foldtune_curves WHERE epoch <> fold + 1"))
-        with pytest.raises(StoreError, match="a stored curve must have 3 folds in every epoch, however: 2 rows"):
-            store.curves(uuid, 0)
+            connection.execute(text(damage))
+        with pytest.raises(
+            StoreError, match=r"must have every epoch, and 3 folds and 2 metrics in each, however: [12] rows"
+        ):
+            store.curves(lease.study, 0)
 
 
 @pytest.mark.parametrize("damage", ["params = '{\"a\":'", 'params = \'{"a": {"$float": []}}\''])
 def test_damaged_json_is_refused(damage: str, url: str) -> None:
     with opened(url) as store:
-        uuid = store_laws.create(store, make_trial(0))
+        uuid = store_laws.create(store, make_trial(0)).study
         with store.engine.begin() as connection:
             connection.execute(text("UPDATE foldtune_trials SET params = :damage"), {"damage": damage})
         with pytest.raises(StoreError, match="stored JSON must be whole"):
@@ -166,7 +181,7 @@ def test_damaged_json_is_refused(damage: str, url: str) -> None:
 
 def test_a_damaged_array_is_refused(sqlite_url: str) -> None:
     with opened(sqlite_url) as store:
-        uuid = store_laws.create(store, make_finished(0, 0.5))
+        uuid = store_laws.create(store, make_finished(0, 0.5)).study
         with store.engine.begin() as connection:
             connection.execute(text("UPDATE foldtune_trials SET scores = substr(scores, 1, 40)"))
         with pytest.raises(StoreError, match=r"a stored array must be whole, however: 40 bytes"):
@@ -176,10 +191,11 @@ def test_a_damaged_array_is_refused(sqlite_url: str) -> None:
 def test_what_cannot_be_stored_is_refused_with_its_place(url: str) -> None:
     bad: TrialRecord = make_trial(0, config={"model": {"layers": [1, {2}]}})
     with opened(url) as store:
-        uuid = store_laws.create(store)
+        lease = store_laws.create(store, make_trial(0), make_trial(1))
+        stood = store_laws.contents(store, lease.study)
         with pytest.raises(StoreError, match=r"^model\.layers\.1: only text, .* can be stored, however: \{2\} \(set\)"):
-            store.add_trials(uuid, [make_trial(1), bad])
+            store.record(lease, Barrier(asked=(make_trial(1, epochs=1), bad)))
         naive = make_trial(0, started_at=make_study().created_at.replace(tzinfo=None))
         with pytest.raises(StoreError, match=r"^a stored time must have a time zone, however: 2026-01-02"):
-            store.add_trials(uuid, [naive])
-        assert store.trials(uuid) == []
+            store.record(lease, Barrier(asked=(naive,)))
+        assert store_laws.contents(store, lease.study) == stood

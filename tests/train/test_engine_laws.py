@@ -46,6 +46,53 @@ class Failing(nn.Linear):
         raise KeyError("mine")
 
 
+class Remembering(nn.Module):
+    """Keeps what it has seen in a buffer that `state_dict` leaves out, and in an attribute of Python's."""
+
+    seen: Tensor
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__()
+        self.head = nn.Linear(in_features, out_features)
+        self.register_buffer("seen", torch.ones(()), persistent=False)
+        self.steps = 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.seen.add_(x.detach().abs().mean().item())
+            self.steps += 1
+        return self.head(x) * self.seen / self.steps  # type: ignore[no-any-return]
+
+    def get_extra_state(self) -> dict[str, int]:
+        return {"steps": self.steps}
+
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        self.steps = state["steps"]
+
+
+class Turned(nn.Module):
+    """Its weight lies in memory column by column, and so do the moments that an optimizer keeps of it."""
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.rand(out_features, in_features).t())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.weight
+
+
+ADAMW = {"use": "AdamW", "lr": 0.01}
+OWN: dict[str, Config] = {
+    "remembering": make_config(model={"use": f"{__name__}:Remembering"}, optimizer=ADAMW),
+    "turned": make_config(model={"use": f"{__name__}:Turned"}, optimizer=ADAMW),
+    "bfloat16": make_config(training={"epochs": 4, "batch_size": 8, "precision": "bf16-mixed"}, optimizer=ADAMW),
+}
+STOPPING = make_config(
+    optimizer={"use": "SGD", "lr": 1.0},
+    training={"epochs": 12, "batch_size": 8},
+    regularization={"early_stopping": {"patience": 3}},
+)
+
 FAILURES: dict[str, tuple[Config, FailureKind, str]] = {
     "huge lr": (make_config(optimizer={"use": "SGD", "lr": 1e30}), "diverged", "^DivergedError: .*fold 0"),
     "nan": (make_config(model={"use": f"{__name__}:Failing", "error": "nan"}), "diverged", "is not finite"),
@@ -74,6 +121,42 @@ def test_same_seed_same_numbers(make: MakeEngine, config: Config) -> None:
 @over_configs
 def test_restored_equals_uninterrupted(make: MakeEngine, config: Config) -> None:
     laws.check_restored_equals_uninterrupted(make, make_setup(), config)
+
+
+@pytest.mark.parametrize("config", [*OWN.values(), STOPPING], ids=[*OWN, "early stopping"])
+def test_nets_of_the_users_own_go_on(make: MakeEngine, config: Config) -> None:
+    laws.check_restored_equals_uninterrupted(make, make_setup(), config)
+
+
+def test_early_stopping_stops_where_it_would_have(make: MakeEngine) -> None:
+    """Else the law above says nothing of it."""
+    assert 3 < laws.train(make(make_setup()).start([laws.make_job(STOPPING)]), 0).result.epochs < 12
+
+
+def test_restored_in_other_company(make: MakeEngine) -> None:
+    configs = [STOPPING, *(CONFIGS[name] for name in SOME), OWN["remembering"], STOPPING, CONFIGS["adamw"]]
+    laws.check_restored_in_other_company(make, make_setup(), configs)
+
+
+def test_restored_regressions_of_another_seed(make: MakeEngine) -> None:
+    setup, config = make_setup("regression", outputs=2, seed=5), make_config("regression")
+    laws.check_restored_equals_uninterrupted(make, setup, config)
+    laws.check_restored_in_other_company(make, setup, [config] * 3)
+
+
+@over_some
+def test_state_of_a_done_job(make: MakeEngine, config: Config) -> None:
+    laws.check_state_of_a_done_job(make, make_setup(), config)
+
+
+@pytest.mark.parametrize("name", ["adam", "nesterov", "plateau", "one cycle, adam", "warm-up"])
+def test_state_that_does_not_fit(make: MakeEngine, name: str) -> None:
+    laws.check_state_that_does_not_fit(make, make_setup(), CONFIGS[name])
+
+
+@pytest.mark.parametrize("name", ["no such argument", "preprocessing"])
+def test_failure_while_going_on(make: MakeEngine, name: str) -> None:
+    laws.check_failure_while_going_on(make, make_setup(), make_config(), FAILURES[name][0])
 
 
 @over_some

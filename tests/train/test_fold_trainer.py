@@ -78,9 +78,9 @@ def test_one_row_in_all_in_front_of_a_batch_norm_fails_clearly() -> None:
         trainers(1, model=NORMED)
 
 
-def test_answers_are_the_same_in_any_portion(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answers_are_the_same_in_any_portion() -> None:
     (trainer,) = trainers(20)
     whole = trainer.answers(1)
-    monkeypatch.setattr("foldtune.train.fold_trainer.ROWS_AT_ONCE", 3)
+    trainer.portions.answering = 3
     torch.testing.assert_close(trainer.answers(1), whole)  # kernels differ in the last bit with the number of rows
     assert not whole.requires_grad and whole.shape == (11, 3)

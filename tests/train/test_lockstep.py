@@ -147,24 +147,17 @@ def test_a_net_that_stays_random_in_eval_is_seeded() -> None:
 def test_a_loss_of_ones_own_may_learn() -> None:
     run = _run(make_config(loss={"use": f"{__name__}:LearningLoss"}))
     run.step()
-    restored = LockstepEngine(make_setup()).restore(run.state_dict())
+    restored = LockstepEngine(make_setup()).start([])
+    restored.add(make_job(make_config(loss={"use": f"{__name__}:LearningLoss"})), run.state_dict()[0])
     for trainer, again in zip(run.live[0].trainers, restored.live[0].trainers, strict=True):
         temperature = trainer.loss.get_parameter("temperature")
         assert temperature != 1 and torch.equal(temperature, again.loss.get_parameter("temperature"))
 
 
-def test_a_restored_run_trains_tensors_of_its_own() -> None:
-    run = _run(make_config(optimizer={"use": "Adam", "lr": 0.01}))
-    run.step()
-    state = run.state_dict()
-    untouched = train(LockstepEngine(make_setup()).restore(state), 0)
-    assert_same(train(LockstepEngine(make_setup()).restore(state), 0), untouched)
-
-
-def test_a_waiting_job_is_saved_without_being_built() -> None:
-    engine = LockstepEngine(make_setup())
-    run = engine.start([make_job(make_config(model={"use": "nowhere:Net"}))])
-    (report,) = engine.restore(run.state_dict()).step()
+def test_a_waiting_job_has_no_state_and_is_not_built() -> None:
+    run = _run(make_config(model={"use": "nowhere:Net"}))
+    assert run.state_dict() == {}
+    (report,) = run.step()
     assert report.failure is not None and "nowhere" in report.failure.message
 
 
@@ -212,7 +205,7 @@ def test_folds_given_read_only_are_fine() -> None:
         fold.train.setflags(write=False)
         fold.valid.setflags(write=False)
     run = LockstepEngine(make_setup()).start([make_job(make_config(), folds=folds)])
-    assert run.step()[0].failure is None and run.state_dict()["live"]
+    assert run.step()[0].failure is None and list(run.state_dict()) == [0]
 
 
 def test_a_single_fold_trains_and_keeps_its_last_epoch() -> None:

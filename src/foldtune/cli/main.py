@@ -6,7 +6,7 @@
 import atexit
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,6 +20,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+db = typer.Typer(help="The database's own care.", no_args_is_help=True)
+app.add_typer(db, name="db")
 
 
 @app.callback(invoke_without_command=True)
@@ -50,9 +54,17 @@ def run(
     cohort: o.Cohort = None,
     seed: o.Seed = None,
     device: o.Device = "cpu",
+    artifacts: o.Artifacts = None,
+    checkpoint_every: o.CheckpointEvery = 10.0,
+    retry_failed: o.RetryFailed = False,
     data: o.Data = None,
     sets: o.Set = None,
     fork: Annotated[str | None, typer.Option(help="Start a new study of this name from the file.")] = None,
+    launcher: o.Launcher = "local",
+    address: o.Address = None,
+    replicas: o.Replicas = None,
+    cpus: o.Cpus = None,
+    gpus: o.Gpus = None,
     json: o.Json = False,
     quiet: o.Quiet = False,
     verbose: o.Verbose = 0,
@@ -60,10 +72,12 @@ def run(
     """Create the study of a file's name, or go on with it; ends with the leaderboard."""
     from foldtune.cli.run import Request, run
 
-    request = Request(storage, workers, device, as_json=json, quiet=quiet, verbose=verbose)
+    where = (storage, artifacts, checkpoint_every, workers, device)
+    cluster = o.cluster(launcher, address, replicas, cpus, gpus)
+    request = Request(*where, cluster=cluster, as_json=json, quiet=quiet, verbose=verbose)
     search: dict[str, int | str | None] = {"trials": trials, "timeout": timeout, "seed": seed}
     overrides = o.overrides(sets, **search, engine=engine, cohort=cohort)
-    run(study, request, overrides=overrides, data=data, fork=fork)
+    run(study, request, overrides=overrides, data=data, fork=fork, retry_failed=retry_failed)
 
 
 @app.command()
@@ -74,8 +88,17 @@ def resume(
     timeout: o.Timeout = None,
     workers: o.Workers = None,
     device: o.Device = "cpu",
+    artifacts: o.Artifacts = None,
+    checkpoint_every: o.CheckpointEvery = 10.0,
+    retry_failed: o.RetryFailed = False,
     data: o.Data = None,
+    allow_import: o.AllowImport = None,
     sets: o.Set = None,
+    launcher: o.Launcher = "local",
+    address: o.Address = None,
+    replicas: o.Replicas = None,
+    cpus: o.Cpus = None,
+    gpus: o.Gpus = None,
     json: o.Json = False,
     quiet: o.Quiet = False,
     verbose: o.Verbose = 0,
@@ -83,8 +106,43 @@ def resume(
     """Go on with a stored study; needs the database and the data alone."""
     from foldtune.cli.run import Request, resume
 
-    request = Request(storage, workers, device, as_json=json, quiet=quiet, verbose=verbose)
-    resume(name, request, overrides=o.overrides(sets, trials=trials, timeout=timeout), data=data)
+    where = (storage, artifacts, checkpoint_every, workers, device)
+    cluster = o.cluster(launcher, address, replicas, cpus, gpus)
+    request = Request(*where, cluster=cluster, as_json=json, quiet=quiet, verbose=verbose)
+    overrides = o.overrides(sets, trials=trials, timeout=timeout)
+    options: dict[str, Any] = {"data": data, "allow_imports": allow_import or [], "retry_failed": retry_failed}
+    resume(name, request, overrides=overrides, **options)
+
+
+@app.command()
+def worker(
+    storage: o.Storage = o.STORAGE,
+    study: Annotated[str | None, typer.Option(help="Work on this study alone.", show_default=False)] = None,
+    workers: o.Workers = None,
+    device: o.Device = "cpu",
+    artifacts: o.Artifacts = None,
+    checkpoint_every: o.CheckpointEvery = 10.0,
+    allow_import: o.AllowImport = None,
+    data: o.Data = None,
+    idle_exit: Annotated[
+        float | None,
+        typer.Option(help="Seconds without work after which it ends; default never.", min=0, show_default=False),
+    ] = None,
+    launcher: o.Launcher = "local",
+    address: o.Address = None,
+    replicas: o.Replicas = None,
+    cpus: o.Cpus = None,
+    gpus: o.Gpus = None,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = 0,
+) -> None:
+    """One more search loop: works on the open studies of a database until it is stopped."""
+    from foldtune.cli.run import Request, worker
+
+    where = (storage, artifacts, checkpoint_every, workers, device)
+    cluster = o.cluster(launcher, address, replicas, cpus, gpus)
+    request = Request(*where, cluster=cluster, as_json=False, quiet=quiet, verbose=verbose)
+    worker(request, study=study, data=data, allow_imports=allow_import or [], idle_exit=idle_exit)
 
 
 @app.command("list")
@@ -122,6 +180,39 @@ def trial(
 
 
 @app.command()
+def copy(
+    name: o.StudyName,
+    to: Annotated[str, typer.Option(help="Database to copy to, as an SQLAlchemy URL.", metavar="URL")],
+    storage: o.Storage = o.STORAGE,
+) -> None:
+    """Copy a study with all its trials to another database, of any kind."""
+    from foldtune.cli.copy import copy
+
+    copy(name, storage, to)
+
+
+@app.command()
+def delete(
+    name: o.StudyName,
+    storage: o.Storage = o.STORAGE,
+    artifacts: o.Artifacts = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Delete a study with its trials, its checkpoints, and Optuna's copy of it."""
+    from foldtune.cli.delete import delete
+
+    delete(name, storage, artifacts, yes=yes)
+
+
+@db.command()
+def upgrade(storage: o.Storage = o.STORAGE) -> None:
+    """Bring the tables of an older foldtune to this version; safe to repeat."""
+    from foldtune.cli.db import upgrade_database
+
+    upgrade_database(storage)
+
+
+@app.command()
 def schema() -> None:
     """The JSON Schema of the study file, for editors."""
     from foldtune.cli.schema import print_schema
@@ -132,13 +223,16 @@ def schema() -> None:
 @app.command()
 def dashboard(
     storage: o.Storage = o.STORAGE,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; any but this machine's own needs FOLDTUNE_DASHBOARD_TOKEN.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0: any free one.", min=0, max=65535)] = 8080,
+    read_only: Annotated[bool, typer.Option("--read-only", help="Refuse every request that would write.")] = False,
 ) -> None:
     """Watch a database's studies in optuna-dashboard."""
     from foldtune.cli.dashboard import dashboard
 
-    dashboard(storage, host, port)
+    dashboard(storage, host, port, read_only=read_only)
 
 
 def script() -> None:

@@ -12,6 +12,9 @@ from foldtune.search.status import RunningTrial, Status
 BAR_WIDTH = 28
 
 
+BEGINNING = "reading the data, checking the study, starting the training processes ..."
+
+
 class Progress:
     """Draws a `Status` after every barrier.
 
@@ -19,10 +22,11 @@ class Progress:
         console: where; stderr, so that stdout holds results alone.
         live: whether to redraw in place.
         verbose: whether ended trials get a line each.
+        beginning: what is shown before the first status.
     """
 
-    def __init__(self, console: Console, *, live: bool, verbose: bool) -> None:
-        self.console, self.verbose = console, verbose
+    def __init__(self, console: Console, *, live: bool, verbose: bool, beginning: str = BEGINNING) -> None:
+        self.console, self.verbose, self.beginning = console, verbose, beginning
         self.live = (
             Live(console=console, refresh_per_second=4, transient=True) if live and console.is_terminal else None
         )
@@ -30,9 +34,7 @@ class Progress:
     def __enter__(self) -> "Progress":
         if self.live:
             self.live.start()
-            self.live.update(
-                Text("reading the data, checking the study, starting the training processes ...", style="dim")
-            )
+            self.live.update(Text(self.beginning, style="dim"))
         return self
 
     def __exit__(self, *error: object) -> None:

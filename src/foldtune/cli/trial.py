@@ -1,6 +1,7 @@
 """`foldtune trial`."""
 
 import json
+import shlex
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from foldtune.cli.options import STORAGE
 from foldtune.report import text
 from foldtune.report.leaderboard import STATE_STYLES, configuration
+from foldtune.store.border import redact
 from foldtune.store.records import Curves, StudyRecord, TrialRecord
+from foldtune.store.retrying import earlier_failures
 from foldtune.store.store import Store
 from foldtune.train.stopping import fold_mean
 
@@ -39,9 +43,14 @@ def show_trial(name: str, number: int, storage: str, *, as_json: bool) -> None:
         console.print(_folds(study, trial), "")
     if len(curves.epochs):
         console.print(_curve(study, curves), "")
+    for attempt, failure in enumerate(earlier_failures(trial.attrs), 1):
+        console.print(Text(f"attempt {attempt} failed ({failure['kind']}): {failure['message']}", style="yellow"), "")
     if trial.failure is not None:
-        console.print(Text(f"failed ({trial.failure.kind}): {trial.failure.message}", style="red"))
-        console.print(Text(trial.failure.traceback, style="dim"))
+        if trial.failure.traceback:
+            console.print(Text(trial.failure.traceback, style="dim"), soft_wrap=True)
+        console.print(Text(f"failed ({trial.failure.kind}): {trial.failure.message}", style="red"), "")
+        option = "" if storage == STORAGE else f" --storage {shlex.quote(redact(storage))}"
+        console.print(Text(f"Try again: foldtune resume {shlex.quote(name)} --retry-failed{option}"), soft_wrap=True)
 
 
 def _folds(study: StudyRecord, trial: TrialRecord) -> Table:
@@ -96,6 +105,7 @@ def _document(study: StudyRecord, trial: TrialRecord, curves: Curves) -> dict[st
         "engine": trial.engine,
         "curves": {"losses": curves.losses.tolist(), "scores": curves.scores.tolist()},
         "failure": failure,
+        "earlier_failures": earlier_failures(trial.attrs),
     }
 
 

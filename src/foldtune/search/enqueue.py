@@ -43,7 +43,7 @@ def _read_file(file: FilePath) -> Any:
     try:
         text = read_text(file)
         tree = json.loads(text) if file.suffix == ".json" else _read_yaml(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise SpecError.of(_PATH, "the file must hold JSON", f"{file}: {error}") from error
     except SpecError as error:
         found = [f"{problem.rule} ({problem.value})" for problem in error.problems]

@@ -1,41 +1,74 @@
-"""CMA-ES notes a pickle; from a database, a pickle of CMA-ES itself is let through and nothing else."""
+"""CMA-ES notes its state as a pickle. No pickle is ever stored or taken from a database: the sampler is asked again.
 
-import io
-import pickle
+What it noted follows from the trials that had ended when it was asked, its seed and the number. So a trial keeps, in
+place of the pickle, which trials were still running then.
+"""
+
 from collections.abc import Mapping
 from typing import Any
 
+from optuna import Study
+from optuna.samplers import BaseSampler
+from optuna.storages import InMemoryStorage
+from optuna.study import create_study
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
 from foldtune.errors import StoreError
 
-_MODULES = ("cmaes.", "numpy.")
-_NAMES = frozenset(
-    "CMA SepCMA CMAwM dtype ndarray _reconstruct scalar __randomstate_ctor __bit_generator_ctor MT19937".split()
-)
+RUNNING = "foldtune:running"
+"""Under this name, a trial whose sampler noted a pickle keeps the numbers of the trials that ran when it was asked."""
+
+_RULE = "what a sampler noted must be what it can be asked again, and no pickle"
+_HINT = "Another program or an earlier version wrote it: restore a copy, or start a new study."
+_STATE = ":optimizer"  # what Optuna looks for, behind "cma", "sepcma" or "cmawm"
 
 
-def check_attrs(attrs: Mapping[str, Any]) -> dict[str, Any]:
-    """What a sampler noted about a trial, as stored, once it is known to be harmless.
+def are_pickles(attrs: Mapping[str, Any]) -> bool:
+    """Whether there are pickles among what a sampler noted."""
+    return any(_STATE in key for key in attrs)
 
-    Args:
-        attrs: names to JSON trees.
+
+def without_pickles(attrs: Mapping[str, Any]) -> dict[str, Any]:
+    """What is stored of a sampler's notes."""
+    return {key: value for key, value in attrs.items() if _STATE not in key}
+
+
+def check_notes(attrs: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What was stored of a sampler's notes.
 
     Raises:
-        StoreError: a pickle would call something else than the makers of CMA-ES and of arrays.
+        StoreError: a pickle is among it.
     """
+    if are_pickles(attrs):
+        raise StoreError.of((), _RULE, next(key for key in attrs if _STATE in key), _HINT)
+    return attrs
+
+
+def with_pickles(frozen: FrozenTrial, study: Study, sampler: BaseSampler) -> dict[str, Any]:
+    """A trial's notes as they were before they were stored.
+
+    Args:
+        frozen: the trial, with its notes as stored.
+        study: it holds the trials before this one; not changed.
+        sampler: as it was made to suggest this trial.
+
+    Raises:
+        StoreError: a pickle was stored, or the notes are not those of a sampler.
+    """
+    attrs = check_notes(frozen.system_attrs)
+    if RUNNING not in attrs:
+        return dict(attrs)
+    again = create_study(storage=InMemoryStorage(), sampler=sampler, directions=study.directions)
     try:
-        for first in (key for key in attrs if key.endswith(":optimizer:0")):
-            name = first.removesuffix("0")
-            n_parts = sum(key.startswith(name) for key in attrs)
-            text = "".join(str(attrs[f"{name}{part}"]) for part in range(n_parts))
-            _Checker(io.BytesIO(bytes.fromhex(text))).load()
-    except (pickle.UnpicklingError, ValueError, TypeError, EOFError, AttributeError, IndexError, KeyError) as error:
-        rule = "the state of CMA-ES in the database must be whole, and nothing else"
-        raise StoreError.of((), rule, error, "Another program wrote it: restore a copy.") from error
-    return dict(attrs)
+        running = {int(number) for number in attrs[RUNNING]}
+        for trial in study.get_trials(deepcopy=False):
+            again.add_trial(_before_its_end(trial) if trial.number in running else trial)
+        number = again.ask(frozen.distributions).number  # CMA-ES wakes up when a parameter is asked for
+        noted = again.trials[number].system_attrs
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError) as error:
+        raise StoreError.of((), _RULE, error, _HINT) from error
+    return {**attrs, **{key: value for key, value in noted.items() if _STATE in key}}
 
 
-class _Checker(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if f"{module}.".startswith(_MODULES) and name in _NAMES:
-            return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"it names {module}.{name}")
+def _before_its_end(trial: FrozenTrial) -> FrozenTrial:
+    return create_trial(state=TrialState.RUNNING, params=trial.params, distributions=trial.distributions)

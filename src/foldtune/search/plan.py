@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from foldtune import refs
+from foldtune import refs, trust
 from foldtune.data.dataset import Dataset
 from foldtune.data.load import load, options_problems
 from foldtune.data.locking import lock_test_rows
@@ -75,7 +75,13 @@ class Plan:
         """What a training process gets."""
         search = self.spec.search
         return TrainingSetup(
-            self.dataset, self.metric_nodes, self.directions, search.seed, device=device, engine=search.engine
+            self.dataset,
+            self.metric_nodes,
+            self.directions,
+            search.seed,
+            device=device,
+            engine=search.engine,
+            allowed=trust.in_force(),
         )
 
 

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from multiprocessing import resource_tracker
@@ -17,7 +17,9 @@ from multiprocessing.process import BaseProcess
 from threading import Thread
 from typing import Any
 
+from foldtune import trust
 from foldtune.errors import FoldtuneError, TrainingError
+from foldtune.search.gpus import dealt
 from foldtune.values import Failure
 
 # For glibc: giving memory back to the kernel after each step and asking for it again takes 8 % of a packed step.
@@ -27,7 +29,7 @@ KEEP_MEMORY = {
     "MALLOC_TOP_PAD_": "67108864",
 }
 
-PRELOADED = ("foldtune.train.make", "sklearn.impute", "sklearn.preprocessing", "torch._dynamo")
+PRELOADED = ("foldtune.search.trainer", "sklearn.impute", "sklearn.preprocessing", "torch._dynamo")
 """What training imports sooner or later, `torch._dynamo` for the first optimizer: seconds in which nobody waits yet."""
 
 
@@ -43,15 +45,17 @@ class LostWorkerError(TrainingError):
 
 
 @contextmanager
-def training_processes(workers: int, threads: int = 1, device: str = "cpu") -> "Iterator[list[TrainingProcess]]":
+def training_processes(
+    workers: int, threads: int = 1, devices: Sequence[str] = ("cpu",)
+) -> "Iterator[list[TrainingProcess]]":
     """Processes that end with the block. They import torch, which takes seconds, while the block does other things.
 
     Args:
         workers: how many.
         threads: torch threads of each; two are slower than one on small nets, and collapse beside a busy neighbour.
-        device: where they will train, as torch names it.
+        devices: where they will train, in turn, as torch names them.
     """
-    processes = [TrainingProcess(threads, device) for _ in range(workers)]
+    processes = [TrainingProcess(threads, device) for device in dealt(devices, workers)]
     try:
         _begin(processes)
         yield processes
@@ -166,12 +170,12 @@ def _context(device: str) -> ForkServerContext | SpawnContext:
 
 @contextmanager
 def _without_interrupts() -> Iterator[None]:
-    """Hold Ctrl-C back: it reaches the whole group, but the search alone decides what it means.
+    """Hold Ctrl-C and SIGTERM back: they reach the whole group, but the search alone decides what they mean.
 
     A process that starts meanwhile inherits this; here it comes through at the end.
     """
     resource_tracker.ensure_running()  # when it starts, it lets interrupts through again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
     finally:
@@ -198,16 +202,17 @@ def _serve(connection: Connection, threads: int) -> None:
             import_module(name)
         import torch
 
-        from foldtune.train.make import make_engine
+        from foldtune.search.trainer import Trainer
 
         torch.set_num_threads(threads)
-        _, (setup,) = connection.recv()
-        run = make_engine(setup).start([])
+        _, (setup, artifacts) = connection.recv()
+        trust.adopt(setup.allowed)
+        trainer = Trainer(setup, artifacts)
         gc.freeze()  # what was imported stays; looking through it again and again would take a twentieth of the time
         connection.send("ready")
         while True:
             command, args = connection.recv()
-            answer = getattr(run, command)(*args)
+            answer = getattr(trainer, command)(*args)
             if command != "add":
                 connection.send(answer)
     except (EOFError, ConnectionError):

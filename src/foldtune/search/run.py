@@ -1,26 +1,44 @@
 """Run a study from start to end, or go on with one."""
 
 import os
-import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
 from typing import Any
 
-from foldtune import refs
+from foldtune import refs, trust
 from foldtune.errors import ResumeError, SpecError
+from foldtune.search.gpus import leased_devices
+from foldtune.search.heartbeat import beating
+from foldtune.search.interrupts import interruptible
 from foldtune.search.pool import LocalPool, Pool, ProcessPool
 from foldtune.search.process import TrainingProcess, training_processes
 from foldtune.search.result import StudyResult, read_result
 from foldtune.search.status import Status
 from foldtune.spec.load import StudyFile, read_spec, validate
+from foldtune.store.artifacts import Artifacts
 from foldtune.store.store import Store
 from foldtune.train.engine import TrainingSetup
 
 STORAGE = "sqlite:///foldtune.db"
 
+CHECKPOINT_EVERY_S = 10.0
+
 Watch = Callable[[Status], None]
+
+
+@dataclass(frozen=True)
+class Session:
+    """Where and how a study is searched, whatever it is; see `run_study`."""
+
+    storage: str = field(repr=False)  # it may hold a password
+    workers: int | None
+    device: str
+    artifacts: str | None
+    checkpoint_every: float
+    watch: Watch | None
+    retry_failed: bool = False
 
 
 def run_study(
@@ -29,12 +47,16 @@ def run_study(
     storage: str = STORAGE,
     workers: int | None = None,
     device: str = "cpu",
+    artifacts: str | None = None,
+    checkpoint_every: float = CHECKPOINT_EVERY_S,
+    retry_failed: bool = False,
     overrides: Sequence[str] = (),
     watch: Watch | None = None,
 ) -> StudyResult:
     """Create the study of a file's name, or go on with it, until its budget is spent.
 
-    Ctrl-C ends it after the epoch that is being trained, with everything saved; a second one at once.
+    Any number of processes and machines may run one study at once. Ctrl-C, or SIGTERM, ends it after the epoch that is
+    being trained, with everything saved; a second one at once.
 
     Args:
         study: path of a study file, or the same tree as a dict, where tables and arrays may be objects.
@@ -42,6 +64,9 @@ def run_study(
         workers: training processes; default one per core. 0 trains in this process. Scripts that use processes need
             the usual `if __name__ == "__main__":`.
         device: where nets train, as torch names it.
+        artifacts: folder or fsspec URL of checkpoints; default `foldtune-artifacts` beside a SQLite file, else here.
+        checkpoint_every: seconds between checkpoints; 0: one after every epoch.
+        retry_failed: train failed trials again, under their numbers and with their parameters, before new ones.
         overrides: `path=value` texts that replace parts of the study file.
         watch: called with a `Status` after every epoch.
 
@@ -61,7 +86,7 @@ def run_study(
         ['complete', 'complete']
     """
     file = study if isinstance(study, StudyFile) else read_spec(study, overrides=overrides)
-    return _run(file, storage, workers=workers, device=device, watch=watch)
+    return search(file, Session(storage, workers, device, artifacts, checkpoint_every, watch, retry_failed))
 
 
 def resume_study(
@@ -70,8 +95,12 @@ def resume_study(
     storage: str = STORAGE,
     workers: int | None = None,
     device: str = "cpu",
+    artifacts: str | None = None,
+    checkpoint_every: float = CHECKPOINT_EVERY_S,
+    retry_failed: bool = False,
     overrides: Sequence[str] = (),
     data: Any = None,
+    allow_imports: Sequence[str] = (),
     watch: Watch | None = None,
 ) -> StudyResult:
     """Go on with a stored study; its definition comes from the database.
@@ -81,19 +110,56 @@ def resume_study(
         storage: SQLAlchemy URL of the database.
         workers: training processes; default one per core. 0 trains in this process.
         device: where nets train, as torch names it.
+        artifacts: folder or fsspec URL of checkpoints; the same for all that work on the study.
+        checkpoint_every: seconds between checkpoints; 0: one after every epoch.
+        retry_failed: train failed trials again, under their numbers and with their parameters, before new ones.
         overrides: `path=value` texts; only `search.trials`, `search.timeout` and `search.patience` may change.
         data: the folder where relative data paths now live, or the table or arrays of a study made from Python objects.
+        allow_imports: packages or modules that its classes may come from, beside torch, torchvision, sklearn, optuna
+            and foldtune; those that stood beside the study file are then found there.
         watch: called with a `Status` after every epoch.
 
     Raises:
-        RequestError: there is no such study, or the data or anything else changed since it was created.
+        RequestError: there is no such study, the data or anything else changed since it was created, or it names a
+            class that may not be imported.
+    """
+    allowed = trust.prefixes(allow_imports)
+    file = stored_file(name, storage, overrides=overrides, data=data, allowed=allowed)
+    with trust.libraries_only(allowed):
+        return search(file, Session(storage, workers, device, artifacts, checkpoint_every, watch, retry_failed))
+
+
+def stored_file(name: str, storage: str, *, overrides: Sequence[str], data: Any, allowed: tuple[str, ...]) -> StudyFile:
+    """A stored study as if its file had been read; arguments as of `resume_study`.
+
+    Raises:
+        RequestError: there is no such study, or it needs Python objects that were not given.
     """
     with closing(Store(storage, create=False)) as store:
         record = store.study(name)
     folder = FilePath(data if isinstance(data, str | FilePath) else record.folder)
-    home = FilePath(record.file).parent if record.file else None
-    file = read_spec(_with_data(record.spec, data), overrides=overrides, folder=folder, home=home)
-    return _run(file, storage, workers=workers, device=device, watch=watch)
+    home = FilePath(record.file).parent if record.file and allowed else None
+    tree = _with_data(trust.check_tree(record.spec), data)
+    return read_spec(tree, overrides=overrides, folder=folder, home=home)
+
+
+def create_study(file: StudyFile, session: Session) -> None:
+    """Store a study, or the budget that is now asked of a stored one; nothing is trained.
+
+    Raises:
+        RequestError: as for `run_study`.
+    """
+    from foldtune.search import optuna_parts
+    from foldtune.search.plan import make_plan
+    from foldtune.search.study import open_study
+
+    refs.importable(str(file.home))
+    plan = make_plan(file)
+    optuna_parts.quiet()
+    workers = session.workers or default_workers(session.device)
+    given = {"artifacts": session.artifacts, "retry_failed": session.retry_failed}
+    with closing(Store(session.storage)) as store:
+        open_study(plan, store, workers=workers, **given).close()  # type: ignore[arg-type]
 
 
 def fork(file: StudyFile, name: str) -> StudyFile:
@@ -102,11 +168,11 @@ def fork(file: StudyFile, name: str) -> StudyFile:
     return replace(file, tree=tree, spec=validate(tree))
 
 
-def default_workers(device: str) -> int:
+def default_workers(device: str, gpus: int = 1) -> int:
     """One training process per core, or one per GPU."""
     if device == "cpu":
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return 1
+    return max(1, gpus)
 
 
 def check_device(device: str) -> None:
@@ -141,11 +207,11 @@ def check_precisions(training: Any, device: str) -> None:
         check_precision(configure(training, params).get("precision", "32-true"), device)
 
 
-def _with_data(tree: dict[str, Any], data: Any) -> dict[str, Any]:
+def _with_data(tree: Mapping[str, Any], data: Any) -> Mapping[str, Any]:
     """A stored tree with the Python objects of which it holds only a description."""
     key = "arrays" if tree["data"].get("arrays") is not None else "table"
     stored = tree["data"].get(key)
-    described = stored if isinstance(stored, str) else next(iter(stored.values())) if stored else ""
+    described = str(stored if isinstance(stored, str) else next(iter(stored.values())) if stored else "")
     if data is not None and not isinstance(data, str | FilePath):
         return {**tree, "data": {**tree["data"], key: data}}
     if described.startswith("<"):
@@ -156,46 +222,45 @@ def _with_data(tree: dict[str, Any], data: Any) -> dict[str, Any]:
     return tree
 
 
-def _run(file: StudyFile, storage: str, *, workers: int | None, device: str, watch: Watch | None) -> StudyResult:
-    workers = default_workers(device) if workers is None else workers
+def search(file: StudyFile, session: Session) -> StudyResult:
+    """Create a file's study, or go on with it, until its budget is spent; see `run_study`."""
     refs.importable(str(file.home))  # before the processes start, which inherit it
-    with training_processes(workers, device=device) as processes:
+    with leased_devices(session.device, session.workers) as devices:
+        return _run_on(devices, file, session)
+
+
+def _run_on(devices: Sequence[str], file: StudyFile, session: Session) -> StudyResult:
+    device = devices[0] if devices else session.device  # which is then refused
+    workers = default_workers(device, len(devices)) if session.workers is None else session.workers
+    with training_processes(workers, devices=devices or [device]) as processes:
         from foldtune.search import optuna_parts  # these import torch, as the processes do at the same time
         from foldtune.search.loop import Search
         from foldtune.search.plan import make_plan
-        from foldtune.search.study import open_study
+        from foldtune.search.study import LEASE_S, open_study
 
         plan = make_plan(file)
         check_device(device)
         check_precisions(plan.space["training"], device)
         optuna_parts.quiet()
-        with closing(Store(storage)) as store, closing(open_study(plan, store, workers=workers)) as study:
-            with _interruptible() as interrupted:
-                pool = _pool(study.setup(device), processes)
-                ending = Search(study, pool, interrupted, watch or (lambda status: None)).run()
+        with (
+            closing(Store(session.storage)) as store,
+            closing(
+                open_study(
+                    plan,
+                    store,
+                    workers=workers,
+                    artifacts=session.artifacts,
+                    retry_failed=session.retry_failed,
+                )
+            ) as study,
+        ):
+            with beating(store, study.lease, LEASE_S), interruptible() as interrupted:
+                pool = _pool(study.setup(device), processes, study.artifacts)
+                watch = session.watch or (lambda status: None)
+                ending = Search(study, pool, interrupted, watch, session.checkpoint_every).run()
+                study.leave()
             return read_result(store, file.spec.name, ending)
 
 
-def _pool(setup: TrainingSetup, processes: list[TrainingProcess]) -> Pool:
-    return ProcessPool(setup, processes) if processes else LocalPool(setup)
-
-
-@contextmanager
-def _interruptible() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C was pressed since; pressed twice, it interrupts at once."""
-    pressed: list[int] = []
-
-    def press(number: int, frame: Any) -> None:
-        pressed.append(number)
-        if len(pressed) > 1:
-            raise KeyboardInterrupt
-
-    try:
-        before = signal.signal(signal.SIGINT, press)
-    except ValueError:  # not the main thread: Ctrl-C goes elsewhere
-        yield lambda: False
-        return
-    try:
-        yield lambda: bool(pressed)
-    finally:
-        signal.signal(signal.SIGINT, before)
+def _pool(setup: TrainingSetup, processes: list[TrainingProcess], artifacts: Artifacts) -> Pool:
+    return ProcessPool(setup, processes, artifacts) if processes else LocalPool(setup, artifacts)

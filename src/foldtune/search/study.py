@@ -2,8 +2,8 @@
 
 import platform
 from collections.abc import Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path as FilePath
@@ -11,20 +11,26 @@ from typing import Any
 from uuid import uuid4
 
 from foldtune import space
-from foldtune.errors import Problem, ResumeError
+from foldtune.errors import Problem, ResumeError, StoreError
 from foldtune.search.cohort import default_cohort
 from foldtune.search.mirror import Mirror
 from foldtune.search.optuna_copy import OptunaCopy
 from foldtune.search.optuna_parts import most_epochs, rungs
+from foldtune.search.place import is_dead, this_place
 from foldtune.search.plan import Plan
-from foldtune.search.result import best_trial
+from foldtune.search.publisher import Publisher
+from foldtune.search.stored import check_trials
+from foldtune.search.trials import Trials
 from foldtune.spec.fingerprint import changed, differences
 from foldtune.spec.schema import SearchSpec
-from foldtune.store.records import StudyRecord, TrialRecord
+from foldtune.store.artifacts import Artifacts, default_url
+from foldtune.store.records import Lease, StudyRecord, TrialRecord
 from foldtune.store.store import Store
 from foldtune.train.engine import TrainingSetup
-from foldtune.train.stopping import fold_mean
 from foldtune.values import Job, Origin
+
+LEASE_S = 90.0
+"""How long a search loop that is not heard of keeps its trials, where nobody can see whether its process lives."""
 
 EXEMPT = 5
 """The first trials are never pruned: the reference that scores of pruned trials are corrected with."""
@@ -34,23 +40,33 @@ LIBRARIES = ("torch", "optuna", "scikit-learn", "numpy", "sqlalchemy", "foldtune
 
 @dataclass(eq=False)
 class OpenStudy:
-    """One study and this process's view of its trials; the rows in the store are the truth.
+    """One study and this process's view of its `trials`; the rows in the store are the truth.
 
     Args:
         plan: what the study is made of.
         record: its row.
         store: where its rows are.
         mirror: Optuna's sampler and pruner, in memory.
+        lease: this search loop's right to write.
         copy: Optuna's tables, for the dashboard.
-        trials: every trial, by number.
+        artifacts: checkpoints of trials in training.
+        means: the first objective's mean over folds, by trial and epoch.
+        tick: of the last write that these show.
     """
 
     plan: Plan
     record: StudyRecord
     store: Store
+    lease: Lease
     mirror: Mirror
     copy: OptunaCopy
-    trials: dict[int, TrialRecord]
+    artifacts: Artifacts
+    means: dict[int, dict[int, float]] = field(default_factory=dict)
+    tick: int = -1
+
+    def __post_init__(self) -> None:
+        self.trials = Trials(self.record.directions[0], self.lease.token)
+        self.publisher = Publisher(self.store, self.lease, self.copy, self.trials, self.means)
 
     @property
     def search(self) -> SearchSpec:
@@ -63,23 +79,61 @@ class OpenStudy:
 
     @property
     def running(self) -> list[int]:
-        return [number for number, trial in self.trials.items() if trial.state == "running"]
+        """Trials in training here."""
+        return self.trials.ours("running")
+
+    @property
+    def reserved(self) -> list[int]:
+        """Numbers that wait here for their trials to be asked."""
+        return [number for number in self.trials.ours("waiting") if not self.trials[number].config]
+
+    @property
+    def put_back(self) -> list[int]:
+        """Trials that failed and wait here to be tried again."""
+        return [number for number in self.trials.ours("waiting") if self.trials[number].config]
+
+    @property
+    def others(self) -> list[int]:
+        """Trials that other search loops train, or are about to ask."""
+        return self.trials.others
 
     @property
     def finished(self) -> list[TrialRecord]:
         return [trial for trial in self.trials.values() if trial.finished_at is not None]
 
-    @property
-    def best(self) -> TrialRecord | None:
-        """The complete trial of the best first value; the earliest of equals."""
-        return best_trial(self.trials.values(), self.record.directions[0])
+    def reserve(self, count: int) -> None:
+        """Take the next numbers: at most so many, and as many as the budget has left."""
+        self.store.reserve(self.lease, count, self.search.trials)
+        self.refresh()
 
-    def ask(self) -> TrialRecord:
-        """The next trial: the defaults first, then what was enqueued, then what the sampler suggests."""
-        number = len(self.trials)
+    def take_over(self) -> list[int]:
+        """Take the trials whose search loops are gone; those that were in training."""
+        taken = self.store.take_over(self.lease, is_dead)
+        self.refresh()
+        return [number for number in taken if self.trials[number].state == "running"]
+
+    def refresh(self) -> None:
+        """Take in what others wrote since; this search loop's own trials are known better than they are stored."""
+        changes = self.store.changes(self.record.uuid, self.tick)
+        fresh = [trial for trial in changes.trials if not self._is_ours(trial.number)]
+        check_trials([trial for trial in fresh if trial.state != "waiting" or trial.config], self.plan.space)
+        again = any(self._is_tried_again(trial) for trial in fresh)
+        self.tick = changes.tick
+        for trial in fresh:
+            self.trials.put(trial)
+        self.means |= {trial.number: dict(changes.means.get(trial.number, {})) for trial in fresh}
+        self.publisher.changed |= {trial.number for trial in fresh}
+        if again:  # for Optuna, what has ended has ended
+            self.mirror = _mirror(self.plan)
+            self.mirror.follow([trial for _, trial in sorted(self.trials.items())], self.means)
+        else:
+            self.mirror.follow(fresh, changes.means)
+
+    def ask(self, number: int) -> TrialRecord:
+        """A reserved trial: the defaults first, then what was enqueued, then what the sampler suggests."""
         fixed = {0: space.defaults(self.plan.space)} | dict(enumerate(self.plan.enqueued, 1))
         origin: Origin = "default" if number == 0 else "enqueued" if number in fixed else "sampled"
-        _, params, config = self.mirror.ask(fixed.get(number))
+        params, config = self.mirror.ask(number, fixed.get(number))
         trial = TrialRecord(
             number=number,
             state="running",
@@ -89,8 +143,18 @@ class OpenStudy:
             config=dict(config),
             attrs=self.mirror.attrs(number),
             started_at=datetime.now(UTC),
+            lease=self.lease.token,
         )
-        self.trials[number] = trial
+        self.means[number] = {}
+        self.trials.put(trial)
+        return trial
+
+    def try_again(self, number: int) -> TrialRecord:
+        """Begin a trial that was put back: its parameters are those it had."""
+        trial = replace(self.trials[number], state="running", started_at=datetime.now(UTC))
+        self.mirror.follow([trial], {})
+        self.means[number] = {}
+        self.trials.put(trial)
         return trial
 
     def setup(self, device: str) -> TrainingSetup:
@@ -101,12 +165,30 @@ class OpenStudy:
         return Job(number, self.trials[number].config, self.plan.folds)
 
     def close(self) -> None:
-        """Give the database's connections back."""
-        self.copy.close()
-        self.store.close()
+        """Give up the trials and the database's connections."""
+        with closing(self.store), closing(self.copy):
+            self.store.release(self.lease)
+
+    def leave(self) -> None:
+        """Give the lease back, with Optuna's tables up to date, unless another search loop is left to see to them."""
+        while True:
+            self.refresh()
+            self.publisher.publish(now=True)
+            if self.store.release(self.lease, self.tick if self.publisher.is_done else -1):
+                return
+
+    def _is_ours(self, number: int) -> bool:
+        return number in self.trials and self.trials[number].lease == self.lease.token
+
+    def _is_tried_again(self, trial: TrialRecord) -> bool:
+        """Whether a trial had ended when it was read last, otherwise than now."""
+        before = self.trials.get(trial.number)
+        return before is not None and before.finished_at not in (None, trial.finished_at)
 
 
-def open_study(plan: Plan, store: Store, *, workers: int) -> OpenStudy:
+def open_study(
+    plan: Plan, store: Store, *, workers: int, artifacts: str | None = None, retry_failed: bool = False
+) -> OpenStudy:
     """Create the study of that name, or go on with it.
 
     Args:
@@ -114,36 +196,68 @@ def open_study(plan: Plan, store: Store, *, workers: int) -> OpenStudy:
         store: where its rows are, or will be.
         workers: training processes; a new study trains as many trials at once, or a pack of them, unless its file
             says another cohort.
+        artifacts: folder or fsspec URL of the checkpoints; None for the place that goes with the database.
+        retry_failed: put failed trials back, to be tried again before new ones are asked for.
 
     Raises:
         ResumeError: the stored study has another definition, other data or other splits; nothing was changed.
         StoreError: Optuna has a study of that name already; nothing was changed.
     """
-    name, search = plan.spec.name, plan.spec.search
-    stored = store.study(name) if name in {summary.name for summary in store.studies()} else None
-    record = _continued(stored, plan) if stored else _new_record(plan, default_cohort(plan, workers))
-    mirror = Mirror(
-        name,
+    mirror = _mirror(plan)
+    with ExitStack() as undo:
+        copy = undo.enter_context(closing(_optuna_copy(plan, store, mirror)))
+        record = _record(plan, store, copy, workers)
+        lease = store.acquire(record.uuid, this_place(), LEASE_S)
+        undo.callback(store.release, lease)
+        kept = Artifacts(artifacts or default_url(str(store.engine.url)), record.uuid)
+        study = OpenStudy(plan, record, store, lease, mirror, copy, kept)
+        if retry_failed:
+            store.retry(lease)
+        study.take_over()
+        study.publisher.publish()
+        study.artifacts.keep([trial.number for trial in study.trials.values() if trial.state == "running"])
+        undo.pop_all()
+    return study
+
+
+def _optuna_copy(plan: Plan, store: Store, mirror: Mirror) -> OptunaCopy:
+    labels = (metric.label for metric in plan.metrics)
+    objectives = dict(zip(labels, plan.directions, strict=False))  # the objectives come first
+    steps = rungs(most_epochs(plan.space))
+    return OptunaCopy(store, plan.spec.name, objectives=objectives, distributions=mirror.distributions, rungs=steps)
+
+
+def _record(plan: Plan, store: Store, copy: OptunaCopy, workers: int) -> StudyRecord:
+    """The stored study of that name with the budget that is asked for, or a new one; another search loop may create it
+    meanwhile."""
+    name = plan.spec.name
+    if name not in {summary.name for summary in store.studies()}:
+        record = _new_record(plan, default_cohort(plan, workers))
+        copy.check_free()
+        try:
+            store.create_study(record)
+        except StoreError:
+            if name not in {summary.name for summary in store.studies()}:
+                raise
+        else:
+            return record
+    stored = store.study(name)
+    record = _continued(stored, plan)
+    if changed(stored.spec, record.spec):
+        store.update_spec(record.uuid, record.spec)
+    return record
+
+
+def _mirror(plan: Plan) -> Mirror:
+    search = plan.spec.search
+    return Mirror(
+        plan.spec.name,
         plan.directions,
         tree=plan.space,
         seed=search.seed,
         sampler=search.sampler.node if search.sampler else None,
         pruner=search.pruner.node if search.pruner else None,
     )
-    steps = rungs(most_epochs(plan.space))
-    objectives = dict(zip(record.objectives, plan.directions, strict=True))
-    copy = OptunaCopy(store, name, objectives=objectives, distributions=mirror.distributions, rungs=steps)
-    study = OpenStudy(plan, record, store, mirror, copy, {})
-    with ExitStack() as undo:
-        undo.callback(copy.close)
-        if stored is None:
-            copy.check_free()
-            store.create_study(record)
-        elif changed(stored.spec, record.spec):
-            store.update_spec(record.uuid, record.spec)
-        _restore(study)
-        undo.pop_all()
-    return study
 
 
 def _continued(stored: StudyRecord, plan: Plan) -> StudyRecord:
@@ -214,18 +328,3 @@ def _new_record(plan: Plan, cohort: int) -> StudyRecord:
         versions={"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
         created_at=datetime.now(UTC),
     )
-
-
-def _restore(study: OpenStudy) -> None:
-    """Fill the mirror and Optuna's tables from our rows."""
-    trials = study.store.trials(study.record.uuid)
-    study.trials |= {trial.number: trial for trial in trials}
-    means = {trial.number: _fold_means(study, trial.number) for trial in trials}
-    study.mirror.restore(trials, means)
-    study.copy.open(trials, means)
-
-
-def _fold_means(study: OpenStudy, number: int) -> dict[int, float]:
-    """The first objective's mean over folds of each stored epoch of a trial."""
-    curves = study.store.curves(study.record.uuid, number)
-    return {int(epoch): fold_mean(scores[:, 0]) for epoch, scores in zip(curves.epochs, curves.scores, strict=True)}

@@ -21,6 +21,7 @@ _TABLES = (
     "foldtune's tables must be those of this version",
     "Use the version of foldtune that made them, or another database.",
 )
+_FULL = ("the disk must have room for the database", "Free some space; nothing of this step is stored.")
 _ACCEPT = ("the database must accept what foldtune stores", "Check its encoding (UTF-8) and its limits.")
 _SQLITE = {
     sqlite3.SQLITE_READONLY: _WRITABLE,
@@ -29,14 +30,21 @@ _SQLITE = {
     sqlite3.SQLITE_NOTADB: _WHOLE,
     sqlite3.SQLITE_CORRUPT: _WHOLE,
     sqlite3.SQLITE_CANTOPEN: ("the database file must open", "Check that the path is a file and may be written."),
-    sqlite3.SQLITE_FULL: (
-        "the disk must have room for the database",
-        "Free some space; nothing of this step is stored.",
-    ),
+    sqlite3.SQLITE_FULL: _FULL,
 }
 _POSTGRES = {
     "25006": _WRITABLE,
     "42501": _WRITABLE,
+}
+_MYSQL = {
+    1021: _FULL,
+    1054: _TABLES,
+    1114: _FULL,
+    1142: _WRITABLE,
+    1153: ("what is stored must fit the server's `max_allowed_packet`", "Raise it on the server: 64M is plenty."),
+    1205: _BUSY,
+    1290: _WRITABLE,
+    1792: _WRITABLE,
 }
 _UNREACHABLE = (
     "the database must answer",
@@ -75,7 +83,7 @@ def reported(url: URL, taken: Problem | None = None) -> Iterator[None]:
         if isinstance(error, IntegrityError) and taken:
             raise StoreError([taken]) from error
         rule, hint = _explanation(error)
-        raise StoreError.of((), rule, f"{redact(url)} ({_reason(error, url)})", hint) from error
+        raise StoreError.of((), rule, f"{redact(url)} ({reason(error, url)})", hint) from error
 
 
 def _explanation(error: SQLAlchemyError) -> tuple[str, str]:
@@ -86,13 +94,15 @@ def _explanation(error: SQLAlchemyError) -> tuple[str, str]:
         return _SQLITE.get(code, _TABLES)
     if (code := getattr(cause, "sqlstate", None)) in _POSTGRES:
         return _POSTGRES[code]
+    if isinstance(cause, Exception) and (number := next(iter(cause.args), None)) in _MYSQL:
+        return _MYSQL[number]
     return _TABLES if isinstance(error, ProgrammingError) else _ACCEPT if isinstance(error, DataError) else _UNREACHABLE
 
 
-def _reason(error: SQLAlchemyError, url: URL) -> str:
+def reason(error: SQLAlchemyError, url: URL) -> str:
     """The driver's own words, on one line, without the password."""
-    reason = " ".join(str(error.orig if isinstance(error, StatementError) else error).split())
+    words = " ".join(str(error.orig if isinstance(error, StatementError) else error).split())
     secrets = [url.password or "", *(value for key, value in url.query.items() if _SECRET.search(key))]
     for secret in filter(None, secrets):
-        reason = reason.replace(str(secret), "***")
-    return reason
+        words = words.replace(str(secret), "***")
+    return words

@@ -6,9 +6,11 @@ float that JSON cannot hold stands as `{"$float": "nan"}`; a mapping's own keys 
 
 import json
 import math
+import re
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -22,10 +24,16 @@ MAX_BYTES = 2**30
 MAX_TEXT = 2**26
 """The longest tree, in characters of JSON."""
 
+MAX_DEPTH = 100
+"""Mappings and lists inside of each other in a stored tree."""
+
+_HUGE = re.compile(r"[eE]\+?\d{3}|\d{300}")  # numbers that may be none in 64 bits
 _MAGIC = b"FTA1"
 _HEADER = struct.Struct("<4s?3sB")
 _DTYPES = frozenset({"|b1", "|u1", "|i1", "<i4", "<i8", "<f4", "<f8"})
 _FLOAT = "$float"
+_PLAIN = (str, int, bool, NoneType)
+_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 _DAMAGED = "Another program wrote it, or the database is damaged: restore a copy."
 
 
@@ -62,7 +70,7 @@ def decode(data: bytes) -> NDArray[Any]:
     """
     try:
         return _decode(memoryview(data))
-    except (struct.error, zlib.error, ValueError, TypeError) as error:
+    except (struct.error, zlib.error, ValueError, TypeError, OverflowError) as error:
         raise StoreError.of((), "a stored array must be whole", f"{len(data)} bytes ({error})", _DAMAGED) from error
 
 
@@ -76,19 +84,21 @@ def dump(tree: Any) -> str:
         >>> dump({"lr": 0.1, "best": float("nan")})
         '{"lr":0.1,"best":{"$float":"nan"}}'
     """
-    return json.dumps(_tagged(tree, ()), allow_nan=False, separators=(",", ":"))
+    return _ENCODER.encode(_tagged(tree, ()))
 
 
 def load(text: str) -> Any:
     """The tree that `dump` was given; sequences come back as lists.
 
     Raises:
-        StoreError: the text is not ours, or longer than `MAX_TEXT`.
+        StoreError: the text is not ours, or longer than `MAX_TEXT`, or deeper than `MAX_DEPTH`.
     """
     if len(text) > MAX_TEXT:
         raise StoreError.of((), f"stored JSON must have at most {MAX_TEXT} characters", len(text), _DAMAGED)
     try:
-        return _untagged(json.loads(text))
+        numbers = _finite if _HUGE.search(text) else None  # None: Python's own, which is quicker
+        tree = json.loads(text, object_hook=_untagged, parse_constant=_finite, parse_float=numbers)
+        return tree if text.count("[") + text.count("{") <= MAX_DEPTH else _shallow(tree)
     except (ValueError, TypeError, RecursionError) as error:
         raise StoreError.of((), "stored JSON must be whole", f"{text[:40]!r} ({error})", _DAMAGED) from error
 
@@ -123,7 +133,7 @@ def _unpack(data: memoryview, size: int) -> bytes:
 
 
 def _tagged(node: Any, path: Path) -> Any:
-    if node is None or isinstance(node, bool | int | str):
+    if isinstance(node, _PLAIN):
         return node
     if isinstance(node, float):
         return node if math.isfinite(node) else {_FLOAT: repr(float(node))}
@@ -135,14 +145,31 @@ def _tagged(node: Any, path: Path) -> Any:
     raise StoreError.of(path, f"only {kinds} can be stored", f"{node!r} ({type(node).__name__})")
 
 
-def _untagged(node: Any) -> Any:
-    if isinstance(node, list):
-        return [_untagged(child) for child in node]
-    if not isinstance(node, dict):
-        return node
-    if _FLOAT in node:
-        return float(node[_FLOAT])
-    return {key.removeprefix("$"): _untagged(child) for key, child in node.items()}
+def _finite(text: str) -> float:
+    """A number as JSON says it; what JSON cannot say stands under a name of ours."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("it holds a number that JSON cannot say")
+    return number
+
+
+def _shallow(tree: Any) -> Any:
+    """The tree, if it is not too deep."""
+    level, depth = [tree], 0
+    while level := [child for node in level for child in _children(node)]:
+        if (depth := depth + 1) > MAX_DEPTH:
+            raise ValueError(f"more than {MAX_DEPTH} levels")
+    return tree
+
+
+def _children(node: Any) -> Iterable[Any]:
+    return node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+
+
+def _untagged(mapping: dict[str, Any]) -> Any:
+    if _FLOAT in mapping:
+        return float(mapping[_FLOAT])
+    return {key.removeprefix("$"): child for key, child in mapping.items()}
 
 
 def _escaped(key: str) -> str:

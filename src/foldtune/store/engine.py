@@ -1,16 +1,15 @@
-"""Connections: from a URL to an engine whose transactions are all or nothing, and the tables, created once."""
+"""Connections: from a URL to an engine whose transactions are all or nothing."""
 
 import sqlite3
 import time
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from foldtune.errors import StoreError, nearest
 from foldtune.store.border import redact, reported
-from foldtune.store.tables import Base
 
 BUSY_TIMEOUT_S = 60
 """How long a writer waits for SQLite's one write lock."""
@@ -18,9 +17,23 @@ BUSY_TIMEOUT_S = 60
 WRITING = "foldtune_writing"
 """Execution option of connections that will write: SQLite's lock is taken first, so that no read grows stale."""
 
-_TABLES_LOCK = 0x666F6C64  # "fold": any number that other programs are unlikely to lock
-_EXAMPLES = "Write sqlite:///foldtune.db or postgresql+psycopg://user@host/database."
-_DRIVERS = ("sqlite", "postgresql", "postgresql+psycopg", "mysql", "mariadb")
+_EXAMPLES = (
+    "Write sqlite:///foldtune.db, postgresql+psycopg://user@host/database or mysql+pymysql://user@host/database."
+)
+_DRIVERS = ("sqlite", "postgresql", "postgresql+psycopg", "mysql", "mysql+pymysql", "mariadb", "mariadb+pymysql")
+_EXTRAS = {
+    "postgresql": ("postgres", "postgresql+psycopg"),
+    "mysql": ("mysql", "mysql+pymysql"),
+    "mariadb": ("mysql", "mariadb+pymysql"),
+}
+MYSQL = ("mysql", "mariadb")
+"""Names of the dialects of both."""
+
+_MYSQL_SESSION = (
+    "SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES'), "
+    f"innodb_lock_wait_timeout = {BUSY_TIMEOUT_S}, default_storage_engine = InnoDB"
+)
+"""What does not fit is an error, and every table has transactions, whatever the server was set to."""
 
 
 def configure_sqlite(engine: Engine, *, wal: bool = True) -> None:
@@ -64,29 +77,10 @@ def connect(url: str, *, create: bool) -> Engine:
     configure_sqlite(engine, wal=create)
     if engine.dialect.name == "sqlite":
         _own_transactions(engine)
+    if engine.dialect.name in MYSQL:
+        _configure_mysql(engine)
     with reported(parsed), engine.connect():
         return engine
-
-
-def has_tables(engine: Engine) -> bool:
-    """Whether foldtune's tables are there; the last one created stands for all."""
-    with reported(engine.url):
-        return inspect(engine).has_table(Base.metadata.sorted_tables[-1].name)
-
-
-def create_tables(engine: Engine) -> None:
-    """Create foldtune's tables unless they are there; processes that start at once wait for the first.
-
-    Raises:
-        StoreError: the database cannot be written.
-    """
-    if has_tables(engine):
-        return
-    writer = engine.execution_options(**{WRITING: True})
-    with reported(engine.url), writer.begin() as connection:
-        if engine.dialect.name == "postgresql":
-            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _TABLES_LOCK})
-        Base.metadata.create_all(connection)
 
 
 def _parse(url: str) -> URL:
@@ -99,8 +93,9 @@ def _parse(url: str) -> URL:
 
 
 def _engine(url: URL) -> Engine:
+    options = {"isolation_level": "REPEATABLE READ"} if url.get_backend_name() in MYSQL else {}
     try:
-        return create_engine(url, pool_pre_ping=True)
+        return create_engine(url, pool_pre_ping=True, **options)
     except NoSuchModuleError as error:
         hint = nearest(url.drivername, _DRIVERS) or _EXAMPLES
         raise StoreError.of((), "the storage URL's kind of database must be known", url.drivername, hint) from error
@@ -108,13 +103,17 @@ def _engine(url: URL) -> Engine:
         raise StoreError.of(
             (), "the driver of the database must be installed", f"{error}", _installation(url)
         ) from error
+    except ValueError as error:
+        raise StoreError.of(
+            (), "the options in a storage URL must be the driver's", redact(url), f"{error}."
+        ) from error
 
 
 def _installation(url: URL) -> str:
-    if url.get_backend_name() != "postgresql":
+    if url.get_backend_name() not in _EXTRAS:
         return f"Install the Python package of the driver, or another and name it: {url.get_backend_name()}+driver://"
-    wanted = redact(url.set(drivername="postgresql+psycopg"))
-    return f"Run `pip install 'foldtune[postgres]'` and write {wanted}."
+    extra, driver = _EXTRAS[url.get_backend_name()]
+    return f"Run `pip install 'foldtune[{extra}]'` and write {redact(url.set(drivername=driver))}."
 
 
 def _check_file(url: URL, create: bool) -> None:
@@ -138,6 +137,28 @@ def _own_transactions(engine: Engine) -> None:
     def begin(connection: Connection) -> None:
         writing = connection.get_execution_options().get(WRITING)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+
+def _configure_mysql(engine: Engine) -> None:
+    """Set up every connection, and have texts in new tables compared as bytes: "Adult" is not "adult"."""
+
+    @event.listens_for(engine, "connect")
+    def set_up(connection: Any, _: object) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(_MYSQL_SESSION)
+
+    @event.listens_for(engine, "before_cursor_execute", retval=True)
+    def name_collation(*execution: Any) -> tuple[str, Any]:
+        statement, parameters = execution[2:4]
+        if statement.lstrip().startswith("CREATE TABLE"):
+            statement = f"{statement.rstrip()} DEFAULT {utf8(engine)}"
+        return statement, parameters
+
+
+def utf8(engine: Engine) -> str:
+    """All of Unicode, compared byte by byte, trailing blanks too."""
+    collation = "utf8mb4_nopad_bin" if getattr(engine.dialect, "is_mariadb", False) else "utf8mb4_0900_bin"
+    return f"CHARACTER SET utf8mb4 COLLATE {collation}"
 
 
 def _enter_wal(connection: sqlite3.Connection) -> None:

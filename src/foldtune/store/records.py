@@ -70,6 +70,7 @@ class TrialRecord:
         failure: why it failed.
         started_at: with a time zone; comes back in UTC.
         finished_at: the same.
+        lease: token of the lease that it belongs to, or did last; as read, never written.
     """
 
     number: int
@@ -88,6 +89,7 @@ class TrialRecord:
     failure: Failure | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    lease: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,12 +114,61 @@ class Barrier:
     Args:
         reports: new points of the curves.
         trials: the new state of the trials that it touches.
+        asked: new trials, which fill reserved numbers.
         seconds: time that the search spent since the last barrier.
     """
 
     reports: tuple[EpochReport, ...] = ()
     trials: tuple[TrialRecord, ...] = ()
+    asked: tuple[TrialRecord, ...] = ()
     seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a search loop runs.
+
+    Args:
+        host: the machine's name.
+        namespace: of the process id; containers of one host have their own.
+        boot: an id that the machine gets anew whenever it starts.
+        pid: process id.
+        started: when the process started, so that a process id that is used again is told apart.
+    """
+
+    host: str
+    namespace: str
+    boot: str
+    pid: int
+    started: str
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A search loop's right to write to a study, for one thread.
+
+    Args:
+        token: greater than that of every lease given before, in the whole database.
+        study: the study's uuid.
+    """
+
+    token: int
+    study: str
+
+
+@dataclass(frozen=True, eq=False)
+class Changes:
+    """What has happened to a study since a tick.
+
+    Args:
+        tick: the study's, when this was read: the next question's `since`.
+        trials: all that were written since, as they stand, by number.
+        means: of their stored epochs: trial number -> epoch -> the first metric's mean over the folds.
+    """
+
+    tick: int
+    trials: tuple[TrialRecord, ...]
+    means: Mapping[int, Mapping[int, float]]
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Records to the columns of our tables, and back."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from typing import Any
@@ -7,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from foldtune.errors import StoreError
-from foldtune.store.records import Curves, StudyRecord, TrialRecord
-from foldtune.store.tables import CurveRow, FoldRow, StudyRow, TrialRow
-from foldtune.values import EpochReport, Failure, Fold
+from foldtune.store.records import Curves, Place, StudyRecord, TrialRecord
+from foldtune.values import EpochReport, Failure, Floats, Fold
 
 
 def study_columns(study: StudyRecord) -> dict[str, Any]:
@@ -25,16 +25,16 @@ def fold_columns(study: StudyRecord) -> list[dict[str, Any]]:
     ]
 
 
-def study_record(row: StudyRow, folds: Sequence[FoldRow]) -> StudyRecord:
-    """The study of a row and its folds, in order."""
+def study_record(row: Any, folds: Sequence[Any]) -> StudyRecord:
+    """The study of a row of `foldtune_studies` and its folds' rows, in order."""
     columns = {field.name: getattr(row, field.name) for field in fields(StudyRecord) if field.name != "folds"}
     tuples: dict[str, Any] = {name: tuple(columns[name]) for name in ("objectives", "directions", "metrics")}
     return StudyRecord(**columns | tuples | {"folds": tuple(Fold(fold.train, fold.valid) for fold in folds)})
 
 
 def trial_columns(trial: TrialRecord) -> dict[str, Any]:
-    """A trial's columns, its study apart."""
-    columns = {field.name: getattr(trial, field.name) for field in fields(trial) if field.name != "values"}
+    """What a trial's row says of it, the study, number, lease and tick apart."""
+    columns = {name: getattr(trial, name) for name in _TRIAL if name not in ("number", "lease")}
     return columns | {
         "value": trial.values[0] if trial.values else None,
         "objective_values": trial.values,
@@ -42,43 +42,65 @@ def trial_columns(trial: TrialRecord) -> dict[str, Any]:
     }
 
 
-def trial_record(row: TrialRow) -> TrialRecord:
-    """The trial of a row."""
-    columns = {field.name: getattr(row, field.name) for field in fields(TrialRecord) if field.name != "values"}
-    values = None if row.objective_values is None else tuple(row.objective_values)
-    failure: Any = row.failure
-    return TrialRecord(**columns | {"values": values, "failure": Failure(**failure) if failure else None})
+def trial_record(row: Any) -> TrialRecord:
+    """The trial of a row of `foldtune_trials`."""
+    columns = row._mapping
+    values, failure = columns["objective_values"], columns["failure"]
+    return TrialRecord(
+        values=None if values is None else tuple(values),
+        **{name: columns[name] for name in _TRIAL} | {"failure": Failure(**failure) if failure else None},
+    )
 
 
-def curve_columns(report: EpochReport) -> list[dict[str, Any]]:
-    """An epoch's columns, one row per fold, its study apart."""
-    return [
-        {
-            "trial": report.trial,
-            "repeat": 0,
-            "epoch": report.epoch,
-            "fold": fold,
-            "loss": float(loss),
-            "score": float(scores[0]),
-            "metrics": scores.tolist(),
-        }
-        for fold, (loss, scores) in enumerate(zip(report.losses, report.scores, strict=True))
-    ]
+def place(row: Any) -> Place:
+    """Where the search loop of a row of `foldtune_leases` runs."""
+    return Place(row.host, row.namespace, row.boot, row.pid, row.started)
 
 
-def curves(rows: Sequence[CurveRow], n_folds: int, n_metrics: int) -> Curves:
-    """The curves of a trial's rows, which come by epoch and fold.
+def curve_columns(report: EpochReport) -> dict[str, Any]:
+    """An epoch's columns, its study apart."""
+    return {
+        "trial": report.trial,
+        "repeat": 0,
+        "epoch": report.epoch,
+        "mean": mean(report.scores[:, 0].tolist()),
+        "losses": report.losses.tolist(),
+        "scores": report.scores.tolist(),
+    }
+
+
+def curves(rows: Sequence[Any], n_folds: int, n_metrics: int) -> Curves:
+    """The curves of a trial's rows, which come by epoch.
 
     Raises:
-        StoreError: rows are missing.
+        StoreError: rows are missing, or folds or metrics in them.
     """
-    starts = rows[::n_folds] if n_folds else []
-    keys = [(start.epoch, fold) for start in starts for fold in range(n_folds)]
-    if keys != [(row.epoch, row.fold) for row in rows] or any(len(row.metrics) != n_metrics for row in rows):
+    epochs = [row.epoch for row in rows]
+    n_epochs = len(epochs)
+    losses = _array([row.losses for row in rows], (n_epochs, n_folds))
+    scores = _array([row.scores for row in rows], (n_epochs, n_folds, n_metrics))
+    if losses is None or scores is None or epochs != list(range(1, n_epochs + 1)):
+        rule = f"a stored curve must have every epoch, and {n_folds} folds and {n_metrics} metrics in each"
         hint = "Rows were deleted, or another program wrote some: restore a copy."
-        raise StoreError.of((), f"a stored curve must have {n_folds} folds in every epoch", f"{len(rows)} rows", hint)
-    return Curves(
-        epochs=np.array([row.epoch for row in starts], dtype=np.int64),
-        losses=np.array([row.loss for row in rows], dtype=np.float64).reshape(-1, n_folds),
-        scores=np.array([row.metrics for row in rows], dtype=np.float64).reshape(-1, n_folds, n_metrics),
-    )
+        raise StoreError.of((), rule, f"{n_epochs} rows", hint)
+    return Curves(np.array(epochs, dtype=np.int64), losses, scores)
+
+
+def mean(values: Sequence[float]) -> float:
+    """The mean over folds, exactly rounded: the order of the folds cannot change it."""
+    try:
+        return math.fsum(values) / len(values)
+    except (OverflowError, ValueError):  # a sum beyond the largest double; infinities of both signs
+        return sum(value / len(values) for value in values)
+
+
+def _array(nested: list[Any], shape: tuple[int, ...]) -> Floats | None:
+    """Nested lists of that shape as an array; None for any other."""
+    try:
+        array = np.array(nested, dtype=np.float64)
+    except (ValueError, TypeError):
+        return None
+    return array.reshape(shape) if not nested or array.shape == shape else None
+
+
+_TRIAL = tuple(field.name for field in fields(TrialRecord) if field.name != "values")

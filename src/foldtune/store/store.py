@@ -1,23 +1,30 @@
-"""The store: studies, trials and curves in a database. The only place with sessions."""
+"""The store: studies, trials and curves in a database. Nothing else opens transactions."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, get_args
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from functools import partial
+from typing import Any
 
-from sqlalchemy import bindparam, func, insert, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, insert, update
 
-from foldtune.errors import Problem, StoreError, nearest
-from foldtune.store import rows
-from foldtune.store.border import redact, reported
-from foldtune.store.engine import WRITING, connect, create_tables, has_tables
-from foldtune.store.records import Barrier, Curves, StudyRecord, StudySummary, TrialRecord
-from foldtune.store.tables import CurveRow, FoldRow, StudyRow, TrialRow
-from foldtune.values import TrialState
+from foldtune.errors import Problem, StoreError
+from foldtune.store import leases, reading, rows
+from foldtune.store.border import redact
+from foldtune.store.engine import connect
+from foldtune.store.leases import Write
+from foldtune.store.reading import Means
+from foldtune.store.recording import record
+from foldtune.store.records import Barrier, Changes, Curves, Lease, Place, StudyRecord, StudySummary, TrialRecord
+from foldtune.store.retrying import put_back
+from foldtune.store.schema import create_tables, has_tables
+from foldtune.store.tables import FoldRow, StudyRow
+from foldtune.store.transactions import Transactions
 
 
 class Store:
     """foldtune's rows in one database, for one process. Every method is one transaction.
+
+    A database that goes away is waited for, up to `retry.PATIENCE_S`; what is written then is written once.
 
     Args:
         url: an SQLAlchemy URL; a SQLite file's folder must exist.
@@ -37,13 +44,15 @@ class Store:
     def __init__(self, url: str, *, create: bool = True) -> None:
         self.url = redact(url)
         self.engine = connect(url, create=create)
-        self._writer = self.engine.execution_options(**{WRITING: True})
-        if create:
-            create_tables(self.engine)
-        elif not has_tables(self.engine):
-            self.close()
-            hint = "Check `--storage`; `foldtune run` creates a study."
-            raise StoreError.of((), "the database must hold a study of foldtune's", self.url, hint)
+        self._transactions = Transactions(self.engine)
+        with ExitStack() as undo:
+            undo.callback(self.close)
+            if create:
+                create_tables(self.engine)
+            elif not has_tables(self.engine):
+                hint = "Check `--storage`; `foldtune run` creates a study."
+                raise StoreError.of((), "the database must hold a study of foldtune's", self.url, hint)
+            undo.pop_all()
 
     def close(self) -> None:
         """Close the connections."""
@@ -56,10 +65,16 @@ class Store:
             StoreError: its name is taken.
         """
         hint = "Give the study another name, or continue the stored one."
-        with self._writing(Problem((), "a study's name must be new in its database", study.name, hint)) as session:
-            session.add(row := StudyRow(**rows.study_columns(study)))
-            session.flush()
-            _insert(session, FoldRow, [{"study_id": row.id, **fold} for fold in rows.fold_columns(study)])
+        taken = Problem((), "a study's name must be new in its database", study.name, hint)
+
+        def create(connection: Connection) -> None:
+            stored: Any = connection.execute(insert(StudyRow).values(rows.study_columns(study)))
+            study_id = stored.inserted_primary_key.id
+            folds = [{"study_id": study_id, **fold} for fold in rows.fold_columns(study)]
+            if folds:  # an INSERT without rows would insert one of defaults
+                connection.execute(insert(FoldRow), folds)
+
+        self._transactions.write_once(create, taken)
 
     def study(self, name: str) -> StudyRecord:
         """The study of that name.
@@ -67,37 +82,128 @@ class Store:
         Raises:
             StoreError: there is none; the message names those there are.
         """
-        with self._reading() as session:
-            row = session.scalars(select(StudyRow).where(StudyRow.name == name)).one_or_none()
-            if row is None:
-                raise self._unknown(name, session.scalars(select(StudyRow.name).order_by(StudyRow.name)).all())
-            folds = select(FoldRow).where(FoldRow.study_id == row.id, FoldRow.repeat == 0).order_by(FoldRow.fold)
-            return rows.study_record(row, session.scalars(folds).all())
+        return self._transactions.read(lambda connection: reading.study(connection, name))
 
     def studies(self) -> list[StudySummary]:
         """A line for each study, the oldest first."""
-        counts = select(
-            TrialRow.study_id, TrialRow.state, func.count(), func.min(TrialRow.value), func.max(TrialRow.value)
-        ).group_by(TrialRow.study_id, TrialRow.state)
-        columns = (StudyRow.id, StudyRow.name, StudyRow.created_at, StudyRow.directions, StudyRow.spec)
-        with self._reading() as session:
-            states: dict[int, dict[TrialState, tuple[int, float, float]]] = {}
-            for study_id, state, count, lowest, highest in session.execute(counts):
-                states.setdefault(study_id, {})[state] = (count, lowest, highest)
-            studies = session.execute(select(*columns).order_by(StudyRow.id)).all()
-        return [_summary(study, states.get(study.id, {})) for study in studies]
+        return self._transactions.read(reading.studies)
 
     def update_spec(self, uuid: str, spec: Mapping[str, Any]) -> None:
         """Replace a study's definition, for a new budget."""
-        with self._writing() as session:
-            study_id = self._id(session, uuid)
-            session.execute(update(StudyRow).where(StudyRow.id == study_id).values(spec=spec))
+
+        def change(connection: Connection) -> None:
+            study_id, tick = leases.lock(connection, uuid)
+            connection.execute(update(StudyRow).where(StudyRow.id == study_id).values(spec=spec, tick=tick + 1))
+
+        self._transactions.write(change)
+
+    def acquire(self, uuid: str, place: Place, seconds: float) -> Lease:
+        """A new lease of a study.
+
+        Args:
+            uuid: the study's.
+            place: where the search loop runs.
+            seconds: how long it holds after each of its writes and renewals, by the database's clock.
+        """
+        return self._transactions.write(lambda connection: leases.acquire(connection, uuid, place, seconds))
+
+    def renew(self, lease: Lease, seconds: float) -> None:
+        """Let a lease hold for so long from now on, by the database's clock.
+
+        Raises:
+            LeaseLostError: another search loop has taken it over.
+        """
+        self._transactions.write(lambda connection: leases.renew(connection, lease, seconds))
+
+    def release(self, lease: Lease, seen: int | None = None) -> bool:
+        """Give a lease back: its open trials are free to take. Nothing happens where it is gone already.
+
+        Args:
+            lease: the lease.
+            seen: keep the lease if it is the study's last that holds and something was written since this tick.
+
+        Returns:
+            Whether it was given back, or was gone.
+        """
+        return self._transactions.write(lambda connection: leases.release(connection, lease, seen))
+
+    def take_over(self, lease: Lease, is_dead: Callable[[Place], bool]) -> list[int]:
+        """Make every free running or waiting trial the lease's own, and end the leases of dead search loops.
+
+        Args:
+            lease: the new owner.
+            is_dead: whether a search loop is known to have ended; others are dead when their lease has run out.
+
+        Returns:
+            The trials' numbers, ascending.
+
+        Raises:
+            LeaseLostError: the lease is gone.
+        """
+        write = Write(lease, lambda turn: leases.take_over(turn, is_dead))
+        return self._transactions.write(lambda connection: write(connection).touched())
+
+    def is_abandoned(self, uuid: str, is_dead: Callable[[Place], bool]) -> bool:
+        """Whether a study has trials that `take_over` would take from loops that are gone.
+
+        Args:
+            uuid: the study's.
+            is_dead: as in `take_over`.
+        """
+
+        def look(connection: Connection) -> bool:
+            return leases.is_abandoned(connection, reading.study_id(connection, uuid), is_dead)
+
+        return self._transactions.read(look)
+
+    def leads(self, lease: Lease) -> bool:
+        """Whether no search loop that works on the study has an older lease."""
+        return self._transactions.read(lambda connection: leases.leads(connection, lease))
+
+    def reserve(self, lease: Lease, count: int, limit: int) -> list[int]:
+        """Store the study's next trials, waiting and empty, as the lease's own.
+
+        Args:
+            lease: the owner.
+            count: how many are wanted.
+            limit: how many trials the study may have in all.
+
+        Returns:
+            Their numbers, ascending: fewer than wanted, or none, at the limit.
+
+        Raises:
+            LeaseLostError: the lease is gone.
+        """
+        write = Write(lease, lambda turn: leases.reserve(turn, count, limit))
+        return self._transactions.write(lambda connection: write(connection).touched())
+
+    def retry(self, lease: Lease) -> list[int]:
+        """Put every failed trial back, as the lease's own: waiting, with its parameters and without its curve.
+
+        Returns:
+            Their numbers, ascending.
+
+        Raises:
+            LeaseLostError: the lease is gone.
+        """
+        write = Write(lease, put_back)
+        return self._transactions.write(lambda connection: write(connection).touched())
+
+    def record(self, lease: Lease, barrier: Barrier) -> None:
+        """Store a barrier: the reports' points and the trials' new states, all or nothing.
+
+        Raises:
+            LeaseLostError: the lease is gone, or a trial belongs to another.
+            StoreError: a trial is unknown, or an epoch of a trial is stored already.
+        """
+        epochs = ", ".join(f"trial {report.trial} epoch {report.epoch}" for report in barrier.reports)
+        hint = "Another process may be training the same trials."
+        taken = Problem((), "an epoch is stored once, for a stored trial", epochs, hint)
+        self._transactions.write(Write(lease, partial(record, barrier=barrier), barrier.seconds), taken)
 
     def trials(self, uuid: str) -> list[TrialRecord]:
         """A study's trials, in the order of their numbers."""
-        with self._reading() as session:
-            query = select(TrialRow).where(TrialRow.study_id == self._id(session, uuid)).order_by(TrialRow.number)
-            return [rows.trial_record(row) for row in session.scalars(query)]
+        return self._transactions.read(lambda connection: reading.trials(connection, uuid))
 
     def trial(self, uuid: str, number: int) -> TrialRecord:
         """One trial.
@@ -105,42 +211,19 @@ class Store:
         Raises:
             StoreError: the study has no trial of that number.
         """
-        with self._reading() as session:
-            return rows.trial_record(self._trial(session, uuid, number))
+        return self._transactions.read(lambda connection: reading.trial(connection, uuid, number))
 
-    def add_trials(self, uuid: str, trials: Sequence[TrialRecord]) -> None:
-        """Store new trials.
+    def means(self, uuid: str) -> Means:
+        """The first metric's mean over the folds of every stored epoch: trial number -> epoch -> mean."""
+        return self._transactions.read(lambda connection: reading.means(connection, uuid))
 
-        Raises:
-            StoreError: a number is taken; none of them is then stored.
-        """
-        numbers = ", ".join(str(trial.number) for trial in trials)
-        hint = "Another search loop may have asked for the same trials: read them again."
-        with self._writing(Problem((), "the numbers of added trials must be new", numbers, hint)) as session:
-            study_id = self._id(session, uuid)
-            _insert(session, TrialRow, [{"study_id": study_id, **rows.trial_columns(trial)} for trial in trials])
-
-    def record(self, uuid: str, barrier: Barrier) -> None:
-        """Store a barrier: the reports' points and the trials' new states, all or nothing.
-
-        Raises:
-            StoreError: a trial is unknown, or an epoch of a trial is stored already.
-        """
-        epochs = ", ".join(f"trial {report.trial} epoch {report.epoch}" for report in barrier.reports)
-        hint = "Another process may be training the same trials."
-        with self._writing(Problem((), "an epoch is stored once, for a stored trial", epochs, hint)) as session:
-            study_id = self._id(session, uuid)
-            points = [point for report in barrier.reports for point in rows.curve_columns(report)]
-            _insert(session, CurveRow, [{"study_id": study_id, **point} for point in points])
-            spent = {"seconds": StudyRow.seconds + barrier.seconds}
-            session.execute(update(StudyRow).where(StudyRow.id == study_id).values(spent))
-            _update(session, study_id, barrier.trials)
+    def changes(self, uuid: str, since: int) -> Changes:
+        """What was written to a study after a tick; all of it after tick -1."""
+        return self._transactions.read(lambda connection: reading.changes(connection, uuid, since))
 
     def seconds(self, uuid: str) -> float:
         """Time that searches have spent on a study, all sessions together."""
-        with self._reading() as session:
-            study_id = self._id(session, uuid)
-            return session.scalars(select(StudyRow.seconds).where(StudyRow.id == study_id)).one()
+        return self._transactions.read(lambda connection: reading.seconds(connection, uuid))
 
     def curves(self, uuid: str, number: int) -> Curves:
         """What a trial reported so far: E is 0 before its first epoch.
@@ -148,87 +231,8 @@ class Store:
         Raises:
             StoreError: the study has no trial of that number, or rows are missing.
         """
-        with self._reading() as session:
-            study_id = self._trial(session, uuid, number).study_id
-            folds = select(func.count()).where(FoldRow.study_id == study_id, FoldRow.repeat == 0)
-            metrics = select(StudyRow.metrics).where(StudyRow.id == study_id)
-            points = (
-                select(CurveRow)
-                .where(CurveRow.study_id == study_id, CurveRow.trial == number, CurveRow.repeat == 0)
-                .order_by(CurveRow.epoch, CurveRow.fold)
-            )
-            n_folds, n_metrics = session.scalars(folds).one(), len(session.scalars(metrics).one())
-            return rows.curves(session.scalars(points).all(), n_folds, n_metrics)
+        return self._transactions.read(lambda connection: reading.curves(connection, uuid, number))
 
     def last_epochs(self, uuid: str) -> dict[int, int]:
         """The last stored epoch of every running trial, by number; 0 before the first."""
-        points = (CurveRow.study_id == TrialRow.study_id, CurveRow.trial == TrialRow.number, CurveRow.repeat == 0)
-        last = select(func.coalesce(func.max(CurveRow.epoch), 0)).where(*points).scalar_subquery()
-        with self._reading() as session:
-            running = (TrialRow.study_id == self._id(session, uuid), TrialRow.state == "running")
-            found = session.execute(select(TrialRow.number, last).where(*running).order_by(TrialRow.number))
-            return {number: epoch for number, epoch in found}
-
-    @contextmanager
-    def _reading(self) -> Iterator[Session]:
-        with reported(self.engine.url), Session(self.engine) as session, session.begin():
-            yield session
-
-    @contextmanager
-    def _writing(self, taken: Problem | None = None) -> Iterator[Session]:
-        with reported(self.engine.url, taken), Session(self._writer) as session, session.begin():
-            yield session
-
-    def _id(self, session: Session, uuid: str) -> int:
-        study_id = session.scalars(select(StudyRow.id).where(StudyRow.uuid == uuid)).one_or_none()
-        if study_id is None:
-            raise StoreError.of((), f"there is no study with the uuid {uuid!r} in {self.url}", hint="Was it deleted?")
-        return study_id
-
-    def _trial(self, session: Session, uuid: str, number: int) -> TrialRow:
-        row = session.get(TrialRow, (self._id(session, uuid), number))
-        if row is None:
-            raise _no_trial(number)
-        return row
-
-    def _unknown(self, name: str, names: Sequence[str]) -> StoreError:
-        known = f"It holds {', '.join(names)}." if names else "It holds none yet."
-        hint = " ".join(filter(None, (nearest(name, names), known)))
-        return StoreError.of((), f"there is no study {name!r} in {self.url}", hint=hint)
-
-
-def _no_trial(number: int) -> StoreError:
-    return StoreError.of((), f"there is no trial {number} in the study", hint="`foldtune show` lists its trials.")
-
-
-def _insert(session: Session, table: type[Any], columns: Sequence[Mapping[str, Any]]) -> None:
-    if columns:  # an INSERT without rows would insert one of defaults
-        session.execute(insert(table), columns)
-
-
-_UPDATE = update(TrialRow).where(TrialRow.study_id == bindparam("of"), TrialRow.number == bindparam("at"))
-
-
-def _update(session: Session, study_id: int, trials: Sequence[TrialRecord]) -> None:
-    """Write stored trials anew, all in one statement."""
-    numbers = {trial.number for trial in trials}
-    stored = select(TrialRow.number).where(TrialRow.study_id == study_id, TrialRow.number.in_(numbers))
-    if unknown := numbers.difference(session.scalars(stored)):
-        raise _no_trial(min(unknown))
-    columns = [{"of": study_id, "at": trial.number, **rows.trial_columns(trial)} for trial in trials]
-    if columns:
-        session.connection().execute(_UPDATE, columns)
-
-
-def _summary(study: Any, states: Mapping[TrialState, tuple[int, float, float]]) -> StudySummary:
-    _, lowest, highest = states.get("complete", (0, float("nan"), float("nan")))
-    best = lowest if study.directions[0] == "minimize" else highest
-    search = study.spec.get("search")
-    return StudySummary(
-        name=study.name,
-        created_at=study.created_at,
-        trials={state: states[state][0] if state in states else 0 for state in get_args(TrialState)},
-        best=best if best == best and len(study.directions) == 1 else None,
-        directions=tuple(study.directions),
-        budget=search.get("trials") if isinstance(search, Mapping) else None,
-    )
+        return self._transactions.read(lambda connection: reading.last_epochs(connection, uuid))

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, ForeignKeyConstraint, String
+from sqlalchemy import BigInteger, Double, ForeignKey, ForeignKeyConstraint, Index, String
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from foldtune.store.types import Array, Instant, Number, Tree
@@ -15,7 +15,7 @@ class Base(DeclarativeBase):
 
 
 class StudyRow(Base):
-    """A study's definition."""
+    """A study's definition; `tick` grows by 1 with every write that touches its trials."""
 
     __tablename__ = "foldtune_studies"
     __table_args__ = ({"sqlite_autoincrement": True},)
@@ -37,6 +37,30 @@ class StudyRow(Base):
     versions: Mapped[dict[str, str]] = mapped_column(Tree)
     created_at: Mapped[datetime] = mapped_column(Instant)
     seconds: Mapped[float] = mapped_column(Number, default=0.0)
+    tick: Mapped[int] = mapped_column(BigInteger, server_default="0")
+
+
+class LeaseRow(Base):
+    """A search loop at work on a study; its id is the fencing token, which is never given twice.
+
+    `expires_at` is in seconds since 1970 by the database's clock; `writes` counts the loop's writes, and `tick` is the
+    study's at the last of them.
+    """
+
+    __tablename__ = "foldtune_leases"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("foldtune_studies.id", ondelete="CASCADE"))
+    host: Mapped[str] = mapped_column(String(255))
+    namespace: Mapped[str] = mapped_column(String(255))
+    boot: Mapped[str] = mapped_column(String(64))
+    pid: Mapped[int] = mapped_column(BigInteger)
+    started: Mapped[str] = mapped_column(String(64))
+    seconds: Mapped[float] = mapped_column(Double)
+    expires_at: Mapped[float] = mapped_column(Double)
+    writes: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    tick: Mapped[int] = mapped_column(BigInteger, server_default="0")
 
 
 class FoldRow(Base):
@@ -52,9 +76,13 @@ class FoldRow(Base):
 
 
 class TrialRow(Base):
-    """One trial as it stands; `value` repeats the first of `objective_values` for queries in SQL."""
+    """One trial as it stands; `value` repeats the first of `objective_values` for queries in SQL.
+
+    `lease` is the token of the search loop that has it, or had it last, and `tick` the study's when it was written.
+    """
 
     __tablename__ = "foldtune_trials"
+    __table_args__ = (Index("foldtune_trials_tick", "study_id", "tick"),)
 
     study_id: Mapped[int] = mapped_column(ForeignKey("foldtune_studies.id", ondelete="CASCADE"), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True)
@@ -74,10 +102,12 @@ class TrialRow(Base):
     failure: Mapped[dict[str, str] | None] = mapped_column(Tree)
     started_at: Mapped[datetime | None] = mapped_column(Instant)
     finished_at: Mapped[datetime | None] = mapped_column(Instant)
+    lease: Mapped[int | None]
+    tick: Mapped[int] = mapped_column(BigInteger, server_default="0")
 
 
 class CurveRow(Base):
-    """One fold at one epoch; `score` repeats the first of `metrics` for queries in SQL."""
+    """All folds at one epoch; `mean` is that of the first metric over the folds, for queries in SQL."""
 
     __tablename__ = "foldtune_curves"
     __table_args__ = (
@@ -91,7 +121,6 @@ class CurveRow(Base):
     trial: Mapped[int] = mapped_column(primary_key=True)
     repeat: Mapped[int] = mapped_column(primary_key=True)
     epoch: Mapped[int] = mapped_column(primary_key=True)
-    fold: Mapped[int] = mapped_column(primary_key=True)
-    loss: Mapped[float] = mapped_column(Number, nullable=True)
-    score: Mapped[float] = mapped_column(Number, nullable=True)
-    metrics: Mapped[list[float]] = mapped_column(Tree)
+    mean: Mapped[float] = mapped_column(Number, nullable=True)
+    losses: Mapped[list[float]] = mapped_column(Tree)
+    scores: Mapped[list[list[float]]] = mapped_column(Tree)

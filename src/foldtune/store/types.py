@@ -1,5 +1,7 @@
 """Column types that give back, in every database, exactly what they were given."""
 
+import math
+import sys
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,6 +12,9 @@ from sqlalchemy.types import TypeEngine, UserDefinedType
 
 from foldtune.errors import StoreError
 from foldtune.store import codec
+
+_FINITE = ("mysql", "mariadb")
+_LARGEST = sys.float_info.max
 
 
 class Tree(TypeDecorator[Any]):
@@ -52,16 +57,23 @@ class _Untyped(UserDefinedType[float]):
 
 
 class Number(TypeDecorator[float]):
-    """A double; NaN stands as NULL, which SQL's own AVG, MIN and MAX pass over."""
+    """A double; NaN stands as NULL, which SQL's own AVG, MIN and MAX pass over.
+
+    MySQL and MariaDB have no infinity, for which their largest double stands, and no negative zero.
+    """
 
     impl: TypeEngine[float] = Double().with_variant(_Untyped(), "sqlite")
     cache_ok = True
 
     def process_bind_param(self, value: float | None, dialect: Dialect) -> float | None:
-        return None if value is None or value != value else float(value)
+        if value is None or value != value:
+            return None
+        return max(-_LARGEST, min(_LARGEST, value)) if dialect.name in _FINITE else float(value)
 
     def process_result_value(self, value: float | None, dialect: Dialect) -> float:
-        return float("nan") if value is None else value
+        if value is None:
+            return math.nan
+        return math.copysign(math.inf, value) if abs(value) == _LARGEST and dialect.name in _FINITE else value
 
 
 class Instant(TypeDecorator[datetime]):

@@ -4,18 +4,23 @@ A law searches studies of its own, so that many can share a database. It raises 
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import replace
+from tempfile import TemporaryDirectory
 from typing import Any
+from unittest.mock import patch
 from uuid import uuid4
 
 import numpy as np
 
+from foldtune.search import study as opening
 from foldtune.search.loop import Ending, Search
 from foldtune.search.plan import Plan, make_plan
+from foldtune.search.pool import Saved, since
 from foldtune.search.result import StudyResult, read_result
 from foldtune.search.study import OpenStudy, open_study
 from foldtune.spec.load import load_spec
+from foldtune.store.artifacts import Artifacts
 from foldtune.store.records import TrialRecord
 from foldtune.store.store import Store
 from foldtune.testing.store_laws import same
@@ -38,20 +43,25 @@ class TablePool:
     Args:
         table: the objective, shape (trials, K, E); NaN diverges.
         direction: of the objective.
+        artifacts: where checkpoints go; None to keep none.
     """
 
     def __init__(
         self,
         table: Floats,  # (trials, K, E) float64
         direction: Direction = "minimize",
+        artifacts: Artifacts | None = None,
     ) -> None:
-        self.table, self.direction = table, direction
+        self.table, self.direction, self.artifacts = table, direction, artifacts
         self.epochs: dict[int, int] = {}
         self.read: list[tuple[int, int, int]] = []  # trial, fold, epoch
         self.steps: list[list[int]] = []  # the trials of each
 
-    def add(self, job: Job) -> None:
-        self.epochs[job.trial] = 0
+    def add(self, job: Job, saved: Saved | None = None) -> None:
+        self.epochs[job.trial] = since(saved)
+
+    def unusable(self, job: Job, saved: bytes) -> str | None:
+        return None if saved.startswith(b"trial %d " % job.trial) else "it is another trial's"
 
     def start(self) -> None:
         """Nobody else reads."""
@@ -59,6 +69,12 @@ class TablePool:
     def step(self) -> list[EpochReport]:
         self.steps.append(sorted(self.epochs))
         return [self._step(trial) for trial in self.steps[-1]]
+
+    def save(self) -> list[str]:
+        for trial, epoch in self.epochs.items():
+            if self.artifacts and epoch:
+                self.artifacts.save(trial, epoch, b"trial %d epoch %d" % (trial, epoch))
+        return []
 
     def drop(self, trial: int) -> TrialResult:
         epoch, n_folds = self.epochs.pop(trial), self.table.shape[1]
@@ -112,10 +128,17 @@ def make_table_plan(
 
 
 @contextmanager
-def opened_study(url: str, plan: Plan) -> Iterator[OpenStudy]:
-    """A study in a database, closed in the end."""
-    with closing(Store(url)) as store, closing(open_study(plan, store, workers=1)) as study:
-        yield study
+def opened_study(url: str, plan: Plan, artifacts: str | None = None) -> Iterator[OpenStudy]:
+    """A study in a database, closed in the end.
+
+    Args:
+        url: a database.
+        plan: the study.
+        artifacts: where its checkpoints go; None for a folder that is removed.
+    """
+    with TemporaryDirectory() as folder, closing(Store(url)) as store:
+        with closing(open_study(plan, store, workers=1, artifacts=artifacts or folder)) as study:
+            yield study
 
 
 def search_table(
@@ -279,24 +302,45 @@ def check_deaths(
     """
     _, whole = search_table(url, plan, TablePool(table))
     plan = renamed(plan)
-    for count in steps:
-        mortal = Mortal(count)
-        try:
-            with opened_study(url, plan) as study:
-                study.copy.storage = mortal.wrap(study.copy.storage)
-                study.store, pool = mortal.wrap(study.store), mortal.wrap(TablePool(table))
-                Search(study, pool).run()
-        except Died:
-            continue
-    _, parts = search_table(url, plan, TablePool(table))
+    with TemporaryDirectory() as folder, _nobody_lives():
+        for count in steps:
+            _live(url, plan, TablePool(table), folder, Mortal(count))
+        with opened_study(url, plan, folder) as study:
+            Search(study, TablePool(table, artifacts=study.artifacts), saved_every_s=0).run()
+            parts = read_result(study.store, plan.spec.name)
     check_same_trials(whole.trials, parts.trials)
+
+
+def _nobody_lives() -> AbstractContextManager[object]:
+    """A search process that died here lives on: it is the test's."""
+    return patch.object(opening, "is_dead", return_value=True)
+
+
+def _live(url: str, plan: Plan, pool: TablePool, artifacts: str, mortal: "Mortal") -> None:
+    """One life of a search process: it releases nothing when it dies."""
+    try:
+        with closing(Store(url)) as store, closing(open_study(plan, store, workers=1, artifacts=artifacts)) as study:
+            pool.artifacts = study.artifacts
+            study.copy.storage = mortal.wrap(study.copy.storage)
+            study.store = study.publisher.store = mortal.wrap(study.store)
+            study.artifacts, pool.artifacts = mortal.wrap(study.artifacts), mortal.wrap(study.artifacts)
+            Search(study, mortal.wrap(pool), saved_every_s=0).run()
+    except Died:
+        return
 
 
 def check_same_trials(left: Iterable[TrialRecord], right: Iterable[TrialRecord]) -> None:
     """Trials are equal to the last bit, apart from what clocks showed."""
     for one, other in zip(left, right, strict=True):
         one, other = (
-            replace(trial, seconds=0.0, started_at=None, finished_at=None, attrs=dict(sorted(trial.attrs.items())))
+            replace(
+                trial,
+                seconds=0.0,
+                started_at=None,
+                finished_at=None,
+                lease=None,
+                attrs=dict(sorted(trial.attrs.items())),
+            )
             for trial in (one, other)
         )
         assert same(one, other), f"{one}\n{other}"

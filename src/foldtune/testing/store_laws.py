@@ -5,6 +5,7 @@ A law makes a study of its own, so that many can share a database. It raises `As
 
 import re
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import fields, is_dataclass, replace
@@ -18,15 +19,20 @@ from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import event
+from sqlalchemy import event, select
 
 from foldtune.errors import StoreError
-from foldtune.store.records import Barrier, StudyRecord, TrialRecord
+from foldtune.store import rows
+from foldtune.store.records import Barrier, Lease, Place, StudyRecord, TrialRecord
 from foldtune.store.store import Store
+from foldtune.store.tables import Base, StudyRow
 from foldtune.values import EpochReport, Failure, Fold
 
 K = 3
 METRICS = ("log_loss", "roc_auc")
+LONG_S = 600.0
+"""A lease that no law sees end."""
+
 START_S = 60.0
 """How long a law waits for a process that it starts."""
 
@@ -34,7 +40,7 @@ START_S = 60.0
 def make_study(name: str | None = None) -> StudyRecord:
     """A study of 9 rows in 3 folds, with a name of its own when none is given."""
     uuid = uuid4().hex
-    rows = np.arange(9, dtype=np.int64)
+    numbers = np.arange(9, dtype=np.int64)
     return StudyRecord(
         uuid=uuid,
         name=name or f"study-{uuid}",
@@ -48,7 +54,7 @@ def make_study(name: str | None = None) -> StudyRecord:
         data_fingerprint="d" * 64,
         split_fingerprint="s" * 64,
         n_rows=12,
-        folds=tuple(Fold(rows[rows % K != fold], rows[rows % K == fold]) for fold in range(K)),
+        folds=tuple(Fold(numbers[numbers % K != fold], numbers[numbers % K == fold]) for fold in range(K)),
         locked=np.array([9, 10, 11]),
         versions={"torch": "2.11.0"},
         created_at=datetime(2026, 1, 2, 3, 4, 5, 678901, timezone(timedelta(hours=-7))),
@@ -79,6 +85,11 @@ def make_finished(number: int, value: float) -> TrialRecord:
         started_at=moment,
         finished_at=moment + timedelta(microseconds=1),
     )
+
+
+def make_place(pid: int = 1) -> Place:
+    """A place where nothing runs."""
+    return Place(host="station", namespace="pid:[4026531836]", boot="b" * 36, pid=pid, started="12345678")
 
 
 def make_report(trial: int, epoch: int, value: float = 0.5) -> EpochReport:
@@ -118,35 +129,39 @@ def check_trials_survive(url: str, value: float = 0.1) -> None:
     failure = Failure("user code", "x\x00\udcff", "Traceback ...")
     trials = [make_trial(2, failure=failure, state="failed"), make_trial(0), make_finished(1, value)]
     with opened(url) as store:
-        uuid = create(store, *trials)
-        assert same(store.trials(uuid), sorted(trials, key=lambda trial: trial.number))
-        assert same(store.trial(uuid, 1), trials[2])
+        lease = create(store, *trials)
+        owned = [replace(trial, lease=lease.token) for trial in sorted(trials, key=lambda trial: trial.number)]
+        assert same(store.trials(lease.study), owned)
+        assert same(store.trial(lease.study, 1), owned[1])
 
 
 def check_curves_survive(url: str, value: float = 0.1) -> None:
     """Curves come back as reported, whatever floats they hold; before the first epoch they are empty."""
     with opened(url) as store:
-        uuid = create(store, make_trial(0), make_trial(1), make_trial(2, state="complete"))
+        lease = create(store, make_trial(0), make_trial(1), make_trial(2, state="complete"))
+        uuid = lease.study
         empty = store.curves(uuid, 0)
         assert (empty.epochs.shape, empty.losses.shape, empty.scores.shape) == ((0,), (0, K), (0, K, len(METRICS)))
         reports = [make_report(0, epoch, value * epoch) for epoch in (1, 2)]
-        store.record(uuid, Barrier(reports=(reports[0], make_report(2, 1))))
-        store.record(uuid, Barrier(reports=(reports[1],)))
+        store.record(lease, Barrier(reports=(reports[0], make_report(2, 1))))
+        store.record(lease, Barrier(reports=(reports[1],)))
         curves = store.curves(uuid, 0)
         assert curves.epochs.tolist() == [1, 2]
         assert same(curves.losses, np.stack([report.losses for report in reports]))
         assert same(curves.scores, np.stack([report.scores for report in reports]))
         assert store.last_epochs(uuid) == {0: 2, 1: 0}
+        averages = {epoch: rows.mean([value * epoch] * K) for epoch in (1, 2)}
+        if max(abs(average) for average in averages.values()) != sys.float_info.max:  # MySQL's word for infinity
+            assert same(store.means(uuid), {0: averages, 2: {1: rows.mean([0.5] * K)}})
 
 
 def check_summary(url: str) -> None:
     """A study's line counts its trials and knows the best value, NaN apart, of the complete ones."""
     with opened(url) as store:
         study = replace(make_study(), directions=("maximize",))
-        store.create_study(study)
         failed = replace(make_finished(2, 9.0), state="failed")
         complete = [make_finished(number, value) for number, value in ((0, -2.0), (1, -1.0), (4, float("nan")))]
-        store.add_trials(study.uuid, [*complete, failed, make_trial(3)])
+        create(store, *complete, failed, make_trial(3), study=study)
         line = next(line for line in store.studies() if line.name == study.name)
     assert line.trials == {"waiting": 0, "running": 1, "complete": 3, "pruned": 0, "failed": 1}
     assert (line.best, line.directions, line.budget, line.created_at) == (-1.0, ("maximize",), 7, study.created_at)
@@ -165,36 +180,39 @@ def check_names(url: str) -> None:
         refused(lambda: store.update_spec("0" * 32, {}), "there is no study with the uuid '0000")
         refused(lambda: store.trial(study.uuid, 5), "there is no trial 5 in the study")
         refused(lambda: store.curves(study.uuid, 5), "there is no trial 5 in the study")
-        store.add_trials(study.uuid, [make_trial(0)])
-        refused(lambda: store.add_trials(study.uuid, [make_trial(1), make_trial(0)]), "must be new, however: 1, 0")
-        assert [trial.number for trial in store.trials(study.uuid)] == [0]
+        refused(lambda: store.acquire("0" * 32, make_place(), LONG_S), "there is no study with the uuid '0000")
+        assert store.trials(study.uuid) == []
 
 
 def check_record_is_whole(url: str) -> None:
     """A barrier that fails, at whichever statement, leaves the previous one."""
     before = Barrier((make_report(0, 1), make_report(1, 1)), (make_trial(0, epochs=1), make_trial(1, epochs=1)))
-    after = Barrier((make_report(0, 2), make_report(1, 2)), (make_trial(0, epochs=2), make_trial(1, epochs=2)), 0.5)
+    trials = make_trial(0, epochs=2), make_trial(1, epochs=2)
+    after = Barrier((make_report(0, 2), make_report(1, 2)), trials, (make_trial(2, epochs=7),), seconds=0.5)
     with opened(url) as store:
-        uuid = create(store, make_trial(0), make_trial(1))
-        store.record(uuid, before)
+        lease = create(store, make_trial(0), make_trial(1))
+        uuid = lease.study
+        store.record(lease, before)
+        assert store.reserve(lease, 1, 9) == [2]
         unknown = replace(after, trials=(*after.trials, make_trial(7)))
-        refused(lambda: store.record(uuid, unknown), "there is no trial 7")
-        refused(lambda: store.record(uuid, replace(after, reports=before.reports)), "stored once, .* trial 0 epoch 1")
-        assert snapshot(store, uuid) == [(0, 1, 1), (1, 1, 1)]
+        refused(lambda: store.record(lease, unknown), "there is no trial 7")
+        refused(lambda: store.record(lease, replace(after, reports=before.reports)), "stored once, .* trial 0 epoch 1")
+        stood = contents(store, uuid)
         failures = 0
-        while not _survives(store, uuid, after, failures):
+        while not _survives(store, lease, after, failures):
             failures += 1
-            assert (snapshot(store, uuid), store.seconds(uuid)) == ([(0, 1, 1), (1, 1, 1)], 0.0)
-        assert failures >= 3  # the points and both trials, at the least
-        assert (snapshot(store, uuid), store.seconds(uuid)) == ([(0, 2, 2), (1, 2, 2)], 0.5)
+            assert contents(store, uuid) == stood
+        assert failures >= 6  # locks, points, trials, ticks
+        assert (snapshot(store, uuid), store.seconds(uuid)) == ([(0, 2, 2), (1, 2, 2), (2, 7, 0)], 0.5)
 
 
 def check_stores_agree(url: str) -> None:
     """What one store has written the other reads at once."""
     with opened(url) as left, opened(url) as right:
-        uuid = create(left, make_trial(0))
-        right.record(uuid, Barrier((make_report(0, 1),), (make_trial(0, epochs=1),), 0.25))
-        left.record(uuid, Barrier((make_report(0, 2),), (make_trial(0, epochs=2),), 0.5))
+        lease = create(left, make_trial(0))
+        uuid = lease.study
+        right.record(lease, Barrier((make_report(0, 1),), (make_trial(0, epochs=1),), seconds=0.25))
+        left.record(lease, Barrier((make_report(0, 2),), (make_trial(0, epochs=2),), seconds=0.5))
         assert snapshot(left, uuid) == snapshot(right, uuid) == [(0, 2, 2)]
         assert left.seconds(uuid) == right.seconds(uuid) == 0.75
 
@@ -218,10 +236,11 @@ def check_kill_leaves_whole_barriers(url: str, delays_s: Sequence[float] = (0.0,
     """A writer killed in the middle leaves all trials at one epoch, and the next writer goes on from there."""
     n_trials = 20
     with opened(url) as store:
-        uuid = create(store, *(make_trial(number) for number in range(n_trials)))
+        lease = create(store, *(make_trial(number) for number in range(n_trials)))
+        uuid = lease.study
         for delay_s in delays_s:
             last = store.trial(uuid, 0).epochs
-            process = get_context("spawn").Process(target=_record_forever, args=(url, uuid, n_trials))
+            process = get_context("spawn").Process(target=_record_forever, args=(url, lease, n_trials))
             process.start()
             wait_until(lambda last=last: store.trial(uuid, 0).epochs > last + 3)  # type: ignore[misc]
             sleep(delay_s)
@@ -253,12 +272,14 @@ def opened(url: str) -> Iterator[Store]:
         yield store
 
 
-def create(store: Store, *trials: TrialRecord) -> str:
-    """A new study with these trials; its uuid."""
-    study = make_study()
+def create(store: Store, *trials: TrialRecord, study: StudyRecord | None = None) -> Lease:
+    """A new study with these trials, numbered from 0 in any order, and the lease that has them."""
+    study = study or make_study()
     store.create_study(study)
-    store.add_trials(study.uuid, trials)
-    return study.uuid
+    lease = store.acquire(study.uuid, make_place(), LONG_S)
+    store.reserve(lease, len(trials), len(trials))
+    store.record(lease, Barrier(asked=trials))
+    return lease
 
 
 def snapshot(store: Store, uuid: str) -> list[tuple[int, int, int]]:
@@ -267,14 +288,26 @@ def snapshot(store: Store, uuid: str) -> list[tuple[int, int, int]]:
     return [(trial.number, trial.epochs, int(max(lasts[trial.number], default=0))) for trial in store.trials(uuid)]
 
 
-def refused(call: Callable[[], object], message: str) -> None:
-    """Check that a call raises `StoreError` with a message in which the pattern occurs."""
+def contents(store: Store, uuid: str) -> dict[str, list[Any]]:
+    """Every row of a study, by table, as it stands."""
+    with store.engine.begin() as connection:
+        of = select(StudyRow.id).where(StudyRow.uuid == uuid).scalar_subquery()
+        found = {}
+        for name, table in Base.metadata.tables.items():
+            key = table.c.id if name == StudyRow.__tablename__ else table.c.study_id
+            stored = connection.execute(select(table).where(key == of).order_by(*table.primary_key))
+            found[name] = [repr(row) for row in stored]
+        return found
+
+
+def refused(call: Callable[[], object], message: str, error: type[StoreError] = StoreError) -> None:
+    """Check that a call raises that error, with a message in which the pattern occurs."""
     try:
         call()
-    except StoreError as error:
-        assert re.search(message, str(error)), str(error)
+    except error as raised:
+        assert re.search(message, str(raised)), str(raised)
     else:
-        raise AssertionError(f"no StoreError: {message}")
+        raise AssertionError(f"no {error.__name__}: {message}")
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -295,7 +328,7 @@ class _InjectedError(Exception):
     """The failure of a statement."""
 
 
-def _survives(store: Store, uuid: str, barrier: Barrier, failing: int) -> bool:
+def _survives(store: Store, lease: Lease, barrier: Barrier, failing: int) -> bool:
     """Record a barrier while its statement number `failing` breaks off; whether it had fewer."""
     count = iter(range(failing + 1_000))
 
@@ -305,7 +338,7 @@ def _survives(store: Store, uuid: str, barrier: Barrier, failing: int) -> bool:
 
     event.listen(store.engine, "before_cursor_execute", break_off)
     try:
-        store.record(uuid, barrier)
+        store.record(lease, barrier)
     except _InjectedError:
         return False
     finally:
@@ -319,11 +352,11 @@ def _start(url: str, name: str, line: StartingLine) -> None:
         store.create_study(make_study(name))
 
 
-def _record_forever(url: str, uuid: str, n_trials: int) -> None:
+def _record_forever(url: str, lease: Lease, n_trials: int) -> None:
     with opened(url) as store:
-        epoch = store.trial(uuid, 0).epochs
+        epoch = store.trial(lease.study, 0).epochs
         while True:
             epoch += 1
             trials = tuple(make_trial(number, epochs=epoch) for number in range(n_trials))
             reports = tuple(make_report(trial.number, epoch) for trial in trials)
-            store.record(uuid, Barrier(reports, trials))
+            store.record(lease, Barrier(reports, trials))

@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from foldtune.errors import DataError, DivergedError
+from foldtune.errors import CheckpointError, DivergedError
 from foldtune.spec.schema import ConfigSpec
+from foldtune.train.failures import kind_of
+from foldtune.train.states import check_tensors, epochs_of
 from foldtune.train.stopping import choose_epochs, eligible_epochs, fold_mean, stops_early
-from foldtune.values import Direction, EpochReport, Failure, FailureKind, Floats, Fold, Job, TrialResult
+from foldtune.values import Direction, EpochReport, Failure, Floats, Job, TrialResult
 
 
 class Curves:
@@ -65,13 +67,22 @@ class Curves:
         return TrialResult(self.job.trial, self.epoch, chosen, curves[chosen - 1, np.arange(len(chosen))])
 
     def state_dict(self) -> dict[str, Any]:
-        """The job and its scores."""
-        return {**job_state(self.job), "scores": [torch.from_numpy(scores) for scores in self.scores]}
+        """The scores; nothing of the job itself."""
+        return {"epoch": self.epoch, "scores": torch.from_numpy(np.stack(self.scores))}
 
-    def load_scores(self, state: Mapping[str, Any]) -> None:
-        """Take the scores of a `state_dict`."""
-        for scores in state["scores"]:
-            self._append(scores.numpy())
+    def load_state_dict(self, state: Mapping[str, Any], *, n_metrics: int) -> None:
+        """Take the scores of a `state_dict`.
+
+        Raises:
+            CheckpointError: they are not those of this job's folds and metrics.
+        """
+        epochs, planned = epochs_of(state), self.config.training.epochs
+        if epochs > planned:
+            raise CheckpointError.of(("epoch",), f"a state must have trained at most {planned} epochs", epochs)
+        expected = torch.empty(epochs, len(self.job.folds), n_metrics, dtype=torch.float64)
+        check_tensors({"scores": expected}, {"scores": state["scores"]})
+        for scores in state["scores"].clone().numpy():
+            self._append(scores)
 
     def _append(self, scores: Floats) -> None:
         self.scores.append(scores)
@@ -86,28 +97,8 @@ class Curves:
             raise DivergedError(f"fold {fold} is not finite after epoch {epoch}: {found}")
 
 
-def job_state(job: Job) -> dict[str, Any]:
-    """A job as plain values and tensors."""
-    folds = [{"train": torch.tensor(fold.train), "valid": torch.tensor(fold.valid)} for fold in job.folds]
-    return {"trial": job.trial, "repeat": job.repeat, "config": dict(job.config), "folds": folds}
-
-
-def job_of(state: Mapping[str, Any]) -> Job:
-    """The job whose `job_state` this is."""
-    folds = tuple(Fold(fold["train"].numpy(), fold["valid"].numpy()) for fold in state["folds"])
-    return Job(state["trial"], state["config"], folds, state["repeat"])
-
-
 def failed(job: Job, epoch: int, n_metrics: int, error: Exception) -> EpochReport:
     """The last report of a job that cannot go on; call it where the error is being handled."""
-    failure = Failure(_kind(error), f"{type(error).__name__}: {error}", traceback.format_exc())
+    failure = Failure(kind_of(error), f"{type(error).__name__}: {error}", traceback.format_exc())
     nothing = np.full((len(job.folds), n_metrics + 1), np.nan)
     return EpochReport(job.trial, epoch, nothing[:, 0], nothing[:, 1:], 0.0, failure=failure)
-
-
-def _kind(error: Exception) -> FailureKind:
-    if isinstance(error, DivergedError):
-        return "diverged"
-    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error):
-        return "out of memory"
-    return "data" if isinstance(error, DataError) else "user code"

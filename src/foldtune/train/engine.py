@@ -21,6 +21,7 @@ class TrainingSetup:
         device: where models live, as torch names it.
         dtype: of weights and activations, as torch names it.
         engine: which engine trains; "auto" packs where it can.
+        allowed: what references may import beside `foldtune.trust.LIBRARIES`; None: anything.
     """
 
     dataset: Dataset
@@ -30,6 +31,7 @@ class TrainingSetup:
     device: str = "cpu"
     dtype: str = "float32"
     engine: EngineChoice = "auto"
+    allowed: tuple[str, ...] | None = None
 
 
 class Run(Protocol):
@@ -38,8 +40,16 @@ class Run(Protocol):
     def step(self) -> list[EpochReport]:
         """Train each live job one epoch on all its folds; [] when none is live."""
 
-    def add(self, job: Job) -> None:
-        """Fill a free slot."""
+    def add(self, job: Job, state: Mapping[str, Any] | None = None) -> None:
+        """Fill a free slot.
+
+        Args:
+            job: not live here.
+            state: of this job, from any run's `state_dict`: it goes on bitwise after the epoch at which that was taken.
+
+        Raises:
+            CheckpointError: the state does not fit; the job is not added.
+        """
 
     def drop(self, trial: int) -> TrialResult:
         """Stop a live job and free its memory; scores are those of its last epoch. KeyError when it is not live."""
@@ -47,8 +57,12 @@ class Run(Protocol):
     def finish(self, trial: int) -> TrialResult:
         """Stop a live job and free its memory; each fold's score is that of its chosen epoch."""
 
-    def state_dict(self) -> dict[str, Any]:
-        """All that `Engine.restore` needs to go on bitwise; loadable by `torch.load(weights_only=True)`."""
+    def state_dict(self) -> dict[int, dict[str, Any]]:
+        """What each live job goes on from, by trial number; jobs without a trained epoch have none.
+
+        Copies of plain values and tensors, as `foldtune.train.checkpoint` writes them. Nothing of the job itself is
+        among them but "engine", that which trains it, and "epoch".
+        """
 
 
 class Engine(Protocol):
@@ -56,6 +70,3 @@ class Engine(Protocol):
 
     def start(self, jobs: Sequence[Job]) -> Run:
         """A run of these jobs, none of them trained yet."""
-
-    def restore(self, state: Mapping[str, Any]) -> Run:
-        """The run whose `state_dict` this is, to go on where it stood."""

@@ -1,7 +1,7 @@
 """One model of one fold: trained an epoch at a time, then asked for its answers on the validation rows."""
 
-import copy
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,11 @@ from foldtune.spec.schema import ConfigSpec
 from foldtune.train.batches import batch_bounds, epoch_order, has_batch_norm
 from foldtune.train.losses import Head, build_loss
 from foldtune.train.optim import PER_BATCH, build_optimizer, build_scheduler
+from foldtune.train.portions import Portions, in_portions, kept_buffers
 from foldtune.train.precision import autocast
 from foldtune.train.regularize import regularize_
+from foldtune.train.states import copied, load_module_, load_optimizer_, load_scheduler_, module_state
 from foldtune.values import DataShape, Direction, Fold
-
-ROWS_AT_ONCE = 8192
-"""Validation rows that go through a net together."""
 
 
 class FoldTrainer:
@@ -34,6 +33,7 @@ class FoldTrainer:
         key: (study seed, trial, repeat, fold): every random number follows from it and the epoch.
         rows_per_epoch: training rows used in an epoch; fewer than there are leaves out others each epoch.
         direction: the objective's.
+        portions: how many rows go through the model together, the same object for all folds of a job.
         device: where the model lives.
         dtype: of its weights.
     """
@@ -48,10 +48,11 @@ class FoldTrainer:
         key: tuple[int, ...],
         rows_per_epoch: int,
         direction: Direction,
+        portions: Portions,
         device: str,
         dtype: torch.dtype,
     ) -> None:
-        self.config, self.head, self.key = config, head, key
+        self.config, self.head, self.key, self.portions = config, head, key, portions
         self.device, self.dtype = device, dtype
         self.train_rows = torch.tensor(fold.train)
         self.valid_rows = torch.tensor(fold.valid, device=device)
@@ -65,8 +66,9 @@ class FoldTrainer:
             self.loss = build_loss(config.loss.node).to(device, dtype)
         every = (*self.model.parameters(), *self.loss.parameters())  # a loss of the user's own may learn, too
         self.parameters = [parameter for parameter in every if parameter.requires_grad]
-        size = config.training.batch_size
-        self.batches = batch_bounds(rows_per_epoch, size, batch_norm=has_batch_norm(self.model))
+        size, normed = config.training.batch_size, has_batch_norm(self.model)
+        self.batches = batch_bounds(rows_per_epoch, size, batch_norm=normed)
+        portions.least = 2 if normed else 1
         self.optimizer = build_optimizer(config.optimizer.node, self.parameters, device)
         scheduler = config.scheduler.node if config.scheduler else None
         epochs = config.training.epochs
@@ -91,41 +93,52 @@ class FoldTrainer:
     def answers(self, epoch: int) -> Tensor:  # (n_valid, outputs) float32
         """The net's answers on the fold's validation rows; seeded, for nets that stay random in `eval`."""
         self.model.eval()
-        chunks = torch.split(self.valid_rows, ROWS_AT_ONCE)
-        with seeds.torch_seeded(*self.key, "answers", epoch, device=self.device):
-            return torch.cat([self._answer(tuple(tensor[rows] for tensor in self.inputs)) for rows in chunks])
+
+        def every() -> Tensor:
+            chunks = torch.split(self.valid_rows, self.portions.answering)
+            with seeds.torch_seeded(*self.key, "answers", epoch, device=self.device):
+                return torch.cat([self._answer(tuple(tensor[rows] for tensor in self.inputs)) for rows in chunks])
+
+        return self.portions.answer(len(self.valid_rows), every)
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, optimizer and schedule; random numbers need no state, they follow from the key and the epoch."""
-        return {
-            "model": self.model.state_dict(),
-            "loss": self.loss.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scheduler": self.scheduler.state_dict() if self.scheduler else None,
-        }
+        scheduler = self.scheduler.state_dict() if self.scheduler else None
+        own = {"model": module_state(self.model), "loss": module_state(self.loss), "scheduler": scheduler}
+        state: dict[str, Any] = copied({**own, "optimizer": self.optimizer.state_dict()})
+        return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `state_dict`."""
-        self.model.load_state_dict(state["model"])
-        self.loss.load_state_dict(state["loss"])
-        self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))  # it would train the tensors it is given
-        if self.scheduler is not None:
-            self.scheduler.load_state_dict(copy.deepcopy(state["scheduler"]))
+        """Go on from a `state_dict`.
 
-    def _answer(self, inputs: tuple[Tensor, ...]) -> Tensor:
+        Raises:
+            CheckpointError: another model's, optimizer's or schedule's.
+        """
+        load_module_(self.model, state["model"], "model")
+        load_module_(self.loss, state["loss"], "loss")
+        load_optimizer_(self.optimizer, state["optimizer"], "optimizer")
+        load_scheduler_(self.scheduler, state["scheduler"], "scheduler")
+
+    def _answer(self, inputs: tuple[Tensor, ...], portions: int = 1) -> Tensor:
         """The net's answers; losses and metrics are computed in the weights' own precision."""
         with self.autocast:
-            answers: Tensor = self.model(*inputs)
+            answers: Tensor = in_portions(self.model, inputs, portions) if portions > 1 else self.model(*inputs)
         return answers.to(self.dtype)
 
     def _step(self, rows: Tensor) -> Tensor:  # rows (B,) int64 -> mean loss ()
         inputs, target = tuple(tensor[rows] for tensor in self.inputs), self.target[rows]
 
-        def closure() -> Tensor:
+        def gradients() -> Tensor:
             self.optimizer.zero_grad()
-            loss: Tensor = self.loss(self.head.link(self._answer(inputs)), target)
-            loss.backward()  # type: ignore[no-untyped-call]
-            return loss.detach() + regularize_(self.parameters, self.config.regularization)
+            portions = self.portions.split(len(rows))
+            loss: Tensor = self.loss(self.head.link(self._answer(inputs, portions)), target)
+            with kept_buffers(self.model) if portions > 1 else nullcontext():
+                loss.backward()  # type: ignore[no-untyped-call]
+            return loss.detach()
+
+        def closure() -> Tensor:
+            loss = self.portions.train(len(rows), gradients)
+            return loss + regularize_(self.parameters, self.config.regularization)
 
         loss = self.optimizer.step(closure)  # type: ignore[arg-type]
         return torch.as_tensor(loss, device=self.device)

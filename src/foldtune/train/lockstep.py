@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,14 @@ from foldtune.metrics import Metric, build_metric
 from foldtune.spec.fingerprint import digest
 from foldtune.spec.schema import ConfigSpec
 from foldtune.train.batches import rows_per_epoch
-from foldtune.train.curves import Curves, failed, job_of, job_state
+from foldtune.train.curves import Curves, failed
 from foldtune.train.engine import TrainingSetup
 from foldtune.train.fold_trainer import FoldTrainer
 from foldtune.train.losses import Head, make_head
 from foldtune.train.optim import end_epoch_
+from foldtune.train.portions import Portions
 from foldtune.train.scoring import Scorer
+from foldtune.train.states import check_engine, epochs_of, taking
 from foldtune.values import EpochReport, Fold, Job, TrialResult
 
 
@@ -44,12 +47,6 @@ class LockstepEngine:
             run.add(job)
         return run
 
-    def restore(self, state: Mapping[str, Any]) -> "LockstepRun":
-        run = self.start([job_of(saved) for saved in state["waiting"]])
-        for saved in state["live"]:
-            run.live[saved["trial"]] = _LiveJob.restore(self, saved)
-        return run
-
     def folds_data(self, config: ConfigSpec, folds: tuple[Fold, ...]) -> tuple[FoldData, ...]:
         """The rows as each fold sees them; the last two preprocessings are kept."""
         key = digest(config.preprocessing.model_dump()) + folds_fingerprint(folds)
@@ -66,12 +63,23 @@ class LockstepRun:
         self.engine = engine
         self.waiting: dict[int, Job] = {}
         self.live: dict[int, _LiveJob] = {}
+        self.broken: dict[int, EpochReport] = {}  # jobs that could not be built, to be reported
 
-    def add(self, job: Job) -> None:
-        self.waiting[job.trial] = job
+    def add(self, job: Job, state: Mapping[str, Any] | None = None) -> None:
+        if state is None:
+            self.waiting[job.trial] = job
+            return
+        epoch = epochs_of(state) + 1
+        try:
+            live = _LiveJob(self.engine, job)
+        except Exception as error:  # a trial's failure is recorded, whatever its kind; the study goes on
+            self.broken[job.trial] = failed(job, epoch, len(self.engine.metrics), error)
+            return
+        live.load_state_dict(state)
+        self.live[job.trial] = live
 
     def step(self) -> list[EpochReport]:
-        return [self._step(trial) for trial in sorted({*self.waiting, *self.live})]
+        return [self._step(trial) for trial in sorted({*self.broken, *self.waiting, *self.live})]
 
     def drop(self, trial: int) -> TrialResult:
         return self.live.pop(trial).curves.last()
@@ -79,12 +87,13 @@ class LockstepRun:
     def finish(self, trial: int) -> TrialResult:
         return self.live.pop(trial).curves.chosen()
 
-    def state_dict(self) -> dict[str, Any]:
-        waiting = [job_state(job) for job in self.waiting.values()]
-        return {"waiting": waiting, "live": [job.state_dict() for job in self.live.values()]}
+    def state_dict(self) -> dict[int, dict[str, Any]]:
+        return {trial: live.state_dict() for trial, live in sorted(self.live.items())}
 
     def _step(self, trial: int) -> EpochReport:
         """One epoch of one job; a job that fails is dropped and says why."""
+        if trial in self.broken:
+            return self.broken.pop(trial)
         job = self.waiting.pop(trial) if trial in self.waiting else self.live[trial].job
         epoch = self.live[trial].curves.epoch + 1 if trial in self.live else 1
         try:
@@ -106,6 +115,7 @@ class _LiveJob:
         head: Head = make_head(config.loss.node, setup.dataset.task, setup.dataset.n_outputs)
         data = engine.folds_data(config, job.folds)
         rows = rows_per_epoch([len(fold.train) for fold in job.folds])
+        self.portions = Portions()
         self.trainers = [
             FoldTrainer(
                 config,
@@ -115,6 +125,7 @@ class _LiveJob:
                 key=(setup.seed, job.trial, job.repeat, index),
                 rows_per_epoch=rows[index],
                 direction=setup.directions[0],
+                portions=self.portions,
                 device=setup.device,
                 dtype=getattr(torch, setup.dtype),
             )
@@ -130,15 +141,22 @@ class _LiveJob:
         report = self.curves.add(losses, scores, time.perf_counter() - began)
         for trainer, others_mean in zip(self.trainers, self.curves.others(), strict=True):
             end_epoch_(trainer.scheduler, others_mean)
-        return report
+        return replace(report, notes=self.portions.said())
 
     def state_dict(self) -> dict[str, Any]:
-        return {**self.curves.state_dict(), "trainers": [trainer.state_dict() for trainer in self.trainers]}
+        folds = [trainer.state_dict() for trainer in self.trainers]
+        state = {"engine": "lockstep", **self.curves.state_dict(), "folds": folds}
+        return state | {"portions": self.portions.state_dict()}
 
-    @classmethod
-    def restore(cls, engine: LockstepEngine, state: Mapping[str, Any]) -> "_LiveJob":
-        live = cls(engine, job_of(state))
-        live.curves.load_scores(state)
-        for trainer, saved in zip(live.trainers, state["trainers"], strict=True):
-            trainer.load_state_dict(saved)
-        return live
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state_dict`.
+
+        Raises:
+            CheckpointError: another engine's or job's.
+        """
+        check_engine(state, "lockstep")
+        with taking():
+            self.curves.load_state_dict(state, n_metrics=len(self.scorer.metrics))
+            self.portions.load_state_dict(state["portions"])
+            for trainer, saved in zip(self.trainers, state["folds"], strict=True):
+                trainer.load_state_dict(saved)

@@ -50,7 +50,9 @@ def test_steps_are_replayed_as_graphs_and_never_wait() -> None:
     setup = replace(exact(make_setup()), device="cuda")
     run = PackedEngine(setup).start(jobs)
     run.step()
-    restored = PackedEngine(setup).restore(saved(run))
+    restored, states = PackedEngine(setup).start([]), saved(run)
+    for job in jobs:
+        restored.add(job, states[job.trial])
     for _ in range(EPOCHS - 1):
         for one, other in zip(run.step(), restored.step(), strict=True):
             assert one.failure is None and other.failure is None

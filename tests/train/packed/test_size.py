@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from foldtune.testing.engine_laws import make_config, make_job, make_setup
+from foldtune.train.engine import TrainingSetup
 from foldtune.train.packed import PackedEngine, memory_of
 from foldtune.values import Job
+from tests.train.packed.test_nets import make_setup_of
 
 
 def held() -> dict[int, int]:
@@ -35,7 +37,17 @@ def jobs(net: dict[str, Any], count: int, batch_size: int) -> list[Job]:
     ids=["plain", "normed", "residual"],
 )
 def test_tensors_of_a_run_are_foretold_within_a_fifth(net: dict[str, Any], batch_size: int) -> None:
-    setup, wanted = replace(make_setup(), dtype="float32"), jobs(net, 3, batch_size)
+    check_foretold(replace(make_setup(), dtype="float32"), jobs(net, 3, batch_size))
+
+
+@pytest.mark.parametrize("layer", ["RNN", "GRU", "LSTM"])
+@pytest.mark.parametrize("some", [{}, {"num_layers": 2, "bidirectional": True}], ids=["one layer", "two, both ways"])
+def test_loops_over_time_are_foretold_within_a_fifth(layer: str, some: dict[str, Any]) -> None:
+    net = {"use": "tests.train.packed.test_recurrent:Net", "layer": layer, "hidden": 128, **some}
+    check_foretold(replace(make_setup_of((16, 8)), dtype="float32", engine="packed"), jobs(net, 3, 20))
+
+
+def check_foretold(setup: TrainingSetup, wanted: list[Job]) -> None:
     foretold = memory_of(setup, wanted)
     before = held()
     run = PackedEngine(setup).start(wanted)

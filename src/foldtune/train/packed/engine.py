@@ -1,7 +1,8 @@
 """The packed engine: jobs with the same batches train as one stacked model, what cannot be stacked in lockstep."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -9,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from foldtune.errors import NotPackable
+from foldtune.errors import NotPackable, TrainingError
 from foldtune.spec.schema import ConfigSpec
-from foldtune.train.curves import failed, job_of, job_state
-from foldtune.train.engine import TrainingSetup
+from foldtune.train.curves import failed
+from foldtune.train.engine import Engine, TrainingSetup
+from foldtune.train.failures import is_out_of_memory
 from foldtune.train.lockstep import LockstepEngine
 from foldtune.train.packed.check import difference
 from foldtune.train.packed.choose import choose
@@ -22,7 +24,13 @@ from foldtune.train.packed.store import State
 from foldtune.train.packed.tables import Tables
 from foldtune.train.packed.tape import fits
 from foldtune.train.scoring import Scorer
+from foldtune.train.states import epochs_of
 from foldtune.values import EpochReport, Floats, Job, TrialResult
+
+NO_MEMORY = "its stack does not fit into memory"
+"""Why a job trains in lockstep that could be stacked."""
+
+LEAVES = "out of memory: it leaves its stack and goes on in lockstep"
 
 
 class PackedEngine:
@@ -41,15 +49,6 @@ class PackedEngine:
         run = PackedRun(self)
         for job in jobs:
             run.add(job)
-        return run
-
-    def restore(self, state: Mapping[str, Any]) -> "PackedRun":
-        run = self.start([job_of(saved) for saved in state["waiting"]])
-        run.rest = self.lockstep.restore(state["rest"])
-        members = [self.member(job_of(saved)) for saved in state["packed"]]
-        for member, saved in zip(members, state["packed"], strict=True):
-            member.load_state_dict(saved)
-        run.admit(members)
         return run
 
     def member(self, job: Job) -> Member:
@@ -89,20 +88,30 @@ class PackedRun:
         self.tables = Tables(engine.setup.device, getattr(torch, engine.setup.dtype))
         self.rest = engine.lockstep.start([])
         self.reasons: dict[int, str] = {}
+        self.broken: list[EpochReport] = []  # jobs that could not be built, to be reported
+        self.notes: dict[int, tuple[str, ...]] = {}  # of jobs that left a stack, to be reported
         self._scorers: dict[tuple[int, ...], Scorer] = {}
         self._composed = True
 
-    def add(self, job: Job) -> None:
-        self.waiting[job.trial] = job
+    def add(self, job: Job, state: Mapping[str, Any] | None = None) -> None:
+        if state is None:
+            self.waiting[job.trial] = job
+        else:
+            self._admit(job, state)
 
     def step(self) -> list[EpochReport]:
-        reports = self._admit_waiting()
-        self._compose()
-        reports += self._train()
+        for _, job in sorted(self.waiting.items()):
+            self._admit(job)
+        self.waiting.clear()
+        trained = self._epoch()
+        reports, self.broken = [*self.broken, *trained], []
         for report in reports:
             if report.failure is not None and report.trial in self.members:
                 self._leave(report.trial)
-        rest = [replace(report, reason=self._first_reason(report)) for report in self.rest.step()]
+        rest = [
+            replace(report, reason=self._first_reason(report), notes=self.notes.pop(report.trial, ()) + report.notes)
+            for report in self.rest.step()
+        ]
         return sorted([*reports, *rest], key=lambda report: report.trial)
 
     def drop(self, trial: int) -> TrialResult:
@@ -111,31 +120,91 @@ class PackedRun:
     def finish(self, trial: int) -> TrialResult:
         return self._leave(trial).curves.chosen() if trial in self.members else self.rest.finish(trial)
 
-    def state_dict(self) -> dict[str, Any]:
-        packed = [
-            member.state_dict([self._state(share) for share in member.shares]) for member in self.members.values()
-        ]
-        waiting = [job_state(job) for job in self.waiting.values()]
-        return {"waiting": waiting, "packed": packed, "rest": self.rest.state_dict()}
+    def state_dict(self) -> dict[int, dict[str, Any]]:
+        return dict(sorted((self._packed_states() | self.rest.state_dict()).items()))
 
-    def admit(self, members: Sequence[Member]) -> None:
-        """Take in jobs with models of their own."""
-        self.members |= {member.job.trial: member for member in members}
-        self._composed = self._composed and not members
+    def _packed_states(self) -> dict[int, dict[str, Any]]:
+        """Those of the jobs in stacks that have trained an epoch."""
+        return {
+            trial: member.state_dict([self._state(share) for share in member.shares])
+            for trial, member in self.members.items()
+            if member.curves.epoch
+        }
 
-    def _admit_waiting(self) -> list[EpochReport]:
-        """Build the jobs that wait; those that cannot be built have failed."""
-        reports = []
-        for trial, job in sorted(self.waiting.items()):
+    def _epoch(self) -> list[EpochReport]:
+        """Train every stack; where one does not fit into memory, jobs leave it and the epoch begins again.
+
+        New stacks are what runs out of memory, for one that has trained needs no more than before: the states that
+        their jobs had are kept until they have.
+        """
+        while True:
+            before = {} if self._composed else self._packed_states()
+            found = self._tried()
+            if isinstance(found, list):
+                return found
+            self._thin(found, before)
+
+    def _tried(self) -> list[EpochReport] | tuple[int, ...]:
+        """One epoch of all stacks, or the trials of the one that did not fit, whose error is gone with all it held."""
+        try:
+            self._compose()
+            return self._train()
+        except _NoMemoryError as error:
+            return error.trials
+
+    def _thin(self, trials: Sequence[int], before: Mapping[int, Mapping[str, Any]]) -> None:
+        """Half of a stack's jobs, those that came last, go on in lockstep; all others stand where they stood before.
+
+        Args:
+            trials: the stack's.
+            before: states of jobs before the epoch; those without one are trained again from their start.
+        """
+        epochs = {trial: member.curves.epoch for trial, member in self.members.items()}
+        jobs = {trial: member.job for trial, member in sorted(self.members.items())}
+        going = sorted(trials, key=lambda trial: (-epochs[trial], trial))[len(trials) // 2 :]
+        self.members, self.stacks, self._scorers, self._composed = {}, [], {}, False
+        self.tables.keep([])
+        for trial, job in jobs.items():
+            engine = self.engine.lockstep if trial in going else self.engine
+            state = None if trial in going else before.get(trial)
             try:
-                self.admit([self.engine.member(job)])
-            except NotPackable as reason:
-                self.reasons[trial] = str(reason)
-                self.rest.add(job)
-            except Exception as error:  # a trial's failure is recorded, whatever its kind; the study goes on
-                reports.append(failed(job, 1, len(self.engine.setup.metrics), error))
-        self.waiting.clear()
-        return reports
+                state = state or _trained_again(engine, job, epochs[trial])
+            except TrainingError as error:
+                self.broken.append(failed(job, epochs[trial] + 1, len(self.engine.setup.metrics), error))
+                continue
+            if trial in going or (state is not None and state["engine"] == "lockstep"):
+                self.rest.add(job, state)
+                self.reasons[trial] = NO_MEMORY
+                self.notes[trial] = (LEAVES,) if epochs[trial] else ()
+            else:
+                self._admit(job, state)
+
+    def _admit(self, job: Job, state: Mapping[str, Any] | None = None) -> None:
+        """Build a job with models of its own; one that cannot be built has failed."""
+        epoch = epochs_of(state) + 1 if state is not None else 1
+        try:
+            member = self._built(job)
+        except Exception as error:  # a trial's failure is recorded, whatever its kind; the study goes on
+            self.broken.append(failed(job, epoch, len(self.engine.setup.metrics), error))
+            return
+        if member is None:
+            self.rest.add(job, state)
+            return
+        if state is not None:
+            member.load_state_dict(state)
+        self.members[job.trial], self._composed = member, False
+
+    def _built(self, job: Job) -> Member | None:
+        """None where it trains in lockstep; `reasons` says why."""
+        try:
+            return self.engine.member(job)
+        except NotPackable as reason:
+            self.reasons[job.trial] = str(reason)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            self.reasons[job.trial] = NO_MEMORY
+        return None
 
     def _compose(self) -> None:
         """Put the models of all jobs into stacks; stacks that nobody left or joined stay as they are."""
@@ -150,9 +219,13 @@ class PackedRun:
         for group, stack in zip(groups, same, strict=True):
             for share in group if stack is None else ():
                 share.state = self._state(share)
-        self.stacks = [stack or Stack(group, self.tables) for group, stack in zip(groups, same, strict=True)]
+        self.stacks = [stack or self._stack(group) for group, stack in zip(groups, same, strict=True)]
         self.tables.keep([data for member in self.members.values() for data in member.data])
         self._scorers, self._composed = {}, True
+
+    def _stack(self, shares: Sequence[Share]) -> Stack:
+        with _blaming(share.member for share in shares):
+            return Stack(shares, self.tables)
 
     def _state(self, share: Share) -> State:
         if share.state is not None:
@@ -167,16 +240,19 @@ class PackedRun:
         reports: dict[int, EpochReport] = {}
         for stack in self.stacks:
             try:
-                found = stack.train_epoch()
-                parts = stack.answers()
-            except Exception as error:  # such as no memory for the whole stack
+                with _blaming(stack.members):
+                    found, parts = stack.train_epoch(), stack.answers()
+            except _NoMemoryError:
+                raise
+            except Exception as error:
                 for member in dict.fromkeys(stack.members):
                     reports[member.job.trial] = self._failed(member, error)
                 continue
             for (share, fold, answer), loss in zip(parts, found, strict=True):
                 losses[share.member.job.trial, fold], answers[share.member.job.trial, fold] = float(loss), answer
         whole = [member for trial, member in sorted(self.members.items()) if trial not in reports]
-        scores = self._scores(whole, answers)
+        with _blaming(whole):
+            scores = self._scores(whole, answers)
         seconds = (time.perf_counter() - began) / max(1, len(self.members))
         for member in whole:
             trial, folds = member.job.trial, range(len(member.job.folds))
@@ -231,6 +307,39 @@ class PackedRun:
     def _leave(self, trial: int) -> Member:
         self._composed = False
         return self.members.pop(trial)
+
+
+class _NoMemoryError(Exception):
+    """What jobs do together does not fit into memory."""
+
+    def __init__(self, members: Iterable[Member]) -> None:
+        self.trials = tuple(dict.fromkeys(member.job.trial for member in members))
+        super().__init__(self.trials)
+
+
+@contextmanager
+def _blaming(members: Iterable[Member]) -> Iterator[None]:
+    """Say of which jobs there were too many at once."""
+    try:
+        yield
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise _NoMemoryError(members) from None
+        raise
+
+
+def _trained_again(engine: Engine, job: Job, epochs: int) -> dict[str, Any] | None:
+    """A job's state after so many epochs, trained alone; None before the first.
+
+    Raises:
+        TrainingError: it failed.
+    """
+    run = engine.start([job])
+    for _ in range(epochs):
+        (report,) = run.step()
+        if report.failure is not None:
+            raise TrainingError(report.failure.message)
+    return run.state_dict()[job.trial] if epochs else None
 
 
 def _fits(share: Share, others: Sequence[Share]) -> bool:

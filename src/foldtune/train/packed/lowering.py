@@ -19,6 +19,7 @@ from foldtune.train.packed.kernels.layers import kernel_of
 from foldtune.train.packed.kernels.recurrent import RECURRENT, Answer, Moment, Moments, bind_recurrent, weights_of
 from foldtune.train.packed.kernels.vmapped import vmapped
 from foldtune.train.packed.program import Op, Program
+from foldtune.train.packed.unchanged import unchanged
 from foldtune.values import DataShape
 
 INPUTS = ("numeric", "codes")
@@ -70,7 +71,8 @@ def _lowered(net: nn.Module, shape: DataShape, training: bool, traced: "_Traced 
         try:
             return _whole(net, shape, training, str(first))
         except NotPackable as second:
-            raise NotPackable(f"{first}; nor can `vmap` run it as a whole: {second}") from first
+            same = str(first) == str(second)
+            raise NotPackable(str(first) if same else f"{first}; nor can `vmap` run it as a whole: {second}") from first
 
 
 def _check_state(net: nn.Module) -> None:
@@ -122,6 +124,8 @@ class _Traced:
 def _trace(net: nn.Module, shape: DataShape, training: bool | None) -> _Traced:
     """Trace a copy, for tracing leaves proxies in a net that assigns to itself.
 
+    A net that does is refused before anything runs: what a proxy answers is written into the graph that is walked.
+
     Args:
         net: the net.
         shape: the data's.
@@ -132,13 +136,16 @@ def _trace(net: nn.Module, shape: DataShape, training: bool | None) -> _Traced:
     """
     inputs = example_rows(shape, "cpu")
     try:
-        copied = copy.deepcopy(net, {id(part): part for part in (*net.parameters(), *net.buffers())})
+        copied = copy.deepcopy(net, {id(part): part for part in net.parameters()})
         copied.train(training is not False)
         for module in copied.modules() if training is None else ():
             del module.training
         given = (_GivenOne, _GivenTwo)[len(inputs) - 1](copied)
-        graph = torch.fx.Tracer().trace(given)
+        with unchanged(copied):
+            graph = torch.fx.Tracer().trace(given)
         return _Traced(graph, _shapes(given.eval(), graph, inputs))
+    except NotPackable:
+        raise
     except Exception as error:  # a user's forward may raise anything at all on a proxy; lockstep shows what it is worth
         raise NotPackable(f"its forward pass cannot be traced: {type(error).__name__}: {error}") from error
 

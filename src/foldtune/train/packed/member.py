@@ -23,6 +23,7 @@ from foldtune.train.packed.lowering import lower
 from foldtune.train.packed.schedule import JobSchedule
 from foldtune.train.packed.store import State, state_of
 from foldtune.train.precision import check_precision
+from foldtune.train.states import check_engine, taking
 from foldtune.values import DataShape, Job
 
 Bounds = tuple[tuple[int, int], ...]
@@ -92,7 +93,7 @@ class Member:
         self.bind_loss, self.loss_text = loss_of(self.loss, self.head.link), text_of(self.loss)
         self.train_rows = [torch.tensor(fold.train) for fold in job.folds]
         self.counts = rows_per_epoch([len(fold.train) for fold in job.folds])
-        self.curves = Curves(job, self.config, setup.directions)
+        self.curves, self.n_metrics = Curves(job, self.config, setup.directions), len(setup.metrics)
         self.shares = self._shares(nets, setup)
         self.reason: str | None = None  # why it is packed
 
@@ -129,15 +130,21 @@ class Member:
             {"schedule": share.schedule.state_dict(), "state": state.state_dict()}
             for share, state in zip(self.shares, states, strict=True)
         ]
-        return {**self.curves.state_dict(), "shares": shares}
+        return {"engine": "packed", **self.curves.state_dict(), "shares": shares}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `state_dict`."""
-        self.curves.load_scores(state)
-        for share, saved in zip(self.shares, state["shares"], strict=True):
-            share.schedule.load_state_dict(saved["schedule"])
-            first, second = saved["state"]["moments"]
-            share.state = State(saved["state"]["params"], (first, second), saved["state"]["buffers"])
+        """Go on from a `state_dict`, while in no stack.
+
+        Raises:
+            CheckpointError: another engine's or job's.
+        """
+        check_engine(state, "packed")
+        with taking():
+            self.curves.load_state_dict(state, n_metrics=self.n_metrics)
+            for share, saved in zip(self.shares, state["shares"], strict=True):
+                assert share.state is not None
+                share.schedule.load_state_dict(saved["schedule"], epochs=self.curves.epoch)
+                share.state = share.state.going_on(saved["state"])
 
     def _build(self, device: str) -> tuple[list[nn.Module], nn.Module]:
         nets = []

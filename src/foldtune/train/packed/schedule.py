@@ -1,6 +1,5 @@
 """Hyperparameters of one job's models step by step, driven by torch's own schedules."""
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,10 +8,11 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from foldtune.errors import NotPackable
+from foldtune.errors import CheckpointError, NotPackable
 from foldtune.spec.schema import ConfigSpec
 from foldtune.train.optim import PER_BATCH, build_optimizer, build_scheduler, end_epoch_
 from foldtune.train.packed.rules import has_rule, hyperparameters
+from foldtune.train.states import copied, load_optimizer_, load_scheduler_
 from foldtune.values import Direction
 
 
@@ -73,17 +73,27 @@ class JobSchedule:
         """Plain values."""
         schedulers = [scheduler.state_dict() if scheduler else None for scheduler in self.schedulers]
         optimizers = [optimizer.state_dict() for optimizer in self.optimizers]
-        return copy.deepcopy({"taken": self.taken, "optimizers": optimizers, "schedulers": schedulers})
+        state: dict[str, Any] = copied({"taken": self.taken, "optimizers": optimizers, "schedulers": schedulers})
+        return state
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `state_dict`."""
-        own = copy.deepcopy(dict(state))
-        self.taken = own["taken"]
-        for optimizer, saved in zip(self.optimizers, own["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-        for scheduler, saved in zip(self.schedulers, own["schedulers"], strict=True):
-            if scheduler is not None:
-                scheduler.load_state_dict(saved)
+    def load_state_dict(self, state: Mapping[str, Any], *, epochs: int) -> None:
+        """Go on from a `state_dict`.
+
+        Args:
+            state: after so many epochs.
+            epochs: trained so far.
+
+        Raises:
+            CheckpointError: another optimizer's or schedule's.
+        """
+        self.taken = epochs * self.steps
+        if state["taken"] != self.taken:
+            rule = f"steps must be {self.steps} in each of {epochs} epochs"
+            raise CheckpointError.of(("schedule", "taken"), rule, state["taken"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            load_optimizer_(optimizer, saved, "schedule", "optimizers")
+        for scheduler, saved in zip(self.schedulers, state["schedulers"], strict=True):
+            load_scheduler_(scheduler, saved, "schedule", "schedulers")
 
     def _now(self) -> list[dict[str, float]]:
         return [hyperparameters(optimizer) for optimizer in self.optimizers]

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 from math import prod
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from foldtune.train.packed.buffers import LANES
+from foldtune.train.states import check_tensors
 
 T = TypeVar("T")
 
@@ -37,12 +38,28 @@ class State:
         return len(next(iter((*self.params.values(), *self.buffers.values()))))
 
     def state_dict(self) -> dict[str, object]:
-        """Plain tensors, copied."""
+        """Copies on the processor."""
         params, first, second, buffers = (
-            {name: values.clone() for name, values in part.items()}
+            {name: values.to("cpu", copy=True) for name, values in part.items()}
             for part in (self.params, *self.moments, self.buffers)
         )
         return {"params": params, "moments": [first, second], "buffers": buffers}
+
+    def going_on(self, state: Mapping[str, Any]) -> "State":
+        """These models as they are in a `state_dict`.
+
+        Raises:
+            CheckpointError: it has other names, shapes or types.
+        """
+        first, second = state["moments"]
+        parts = {"params": state["params"], "first": first, "second": second, "buffers": state["buffers"]}
+        for part, found in parts.items():
+            check_tensors(self.buffers if part == "buffers" else self.params, found, part)
+        params, first, second, buffers = (
+            {name: found[name].to(own.device) for name, own in like.items()}
+            for like, found in zip((self.params,) * 3 + (self.buffers,), parts.values(), strict=True)
+        )
+        return State(params, (first, second), buffers)
 
 
 def state_of(nets: Sequence[nn.Module], dtype: torch.dtype, device: str) -> State:

@@ -51,7 +51,7 @@ class Dropout:
     def __init__(self, place: Place) -> None:
         (source,), (grad_x,) = place.inputs, place.grad_inputs
         assert place.masks is not None
-        self.masks, self.output = place.masks, place.output
+        self.masks = place.masks
         ours = [source, place.output, place.grad, grad_x or place.grad]
         self.x, self.out, self.grad, self.grad_x = (_in_order_of(place.output, buffer) for buffer in ours)
         self.wanted, self.scale = grad_x is not None, place.masks.scale.view(-1, *[1] * (self.out.dim() - 1))

@@ -13,6 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from foldtune.errors import NotPackable
 from foldtune.train.packed.kernel import Bind
 from foldtune.train.packed.kernels.island import Island
+from foldtune.train.packed.unchanged import unchanged
 
 MODELS = 2
 """Of the trial run; more would show nothing else."""
@@ -43,9 +44,10 @@ def vmapped(net: nn.Module, rows: Sequence[Tensor], *, training: bool) -> tuple[
         with _batchable_attention():
             return call({**params, **buffers}, tuple(inputs))
 
-    answer = _tried(
-        lambda: run(_repeated(rows), _stacked(net.named_parameters()), _stacked(net.named_buffers()), False)
-    )
+    with unchanged(base):
+        answer = _tried(
+            lambda: run(_repeated(rows), _stacked(net.named_parameters()), _stacked(net.named_buffers()), False)
+        )
     if answer.dim() < 2 or answer.shape[:2] != (MODELS, len(rows[0])):
         raise NotPackable("it does not answer row by row")
     return lambda place: Island(place, run), tuple(answer.shape[2:])

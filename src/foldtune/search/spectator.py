@@ -1,0 +1,61 @@
+"""A study watched through its rows alone, while others search."""
+
+import time
+from collections import Counter
+
+from foldtune.search.result import StudyResult, best_trial
+from foldtune.search.status import RunningTrial, Status, news
+from foldtune.store.records import TrialRecord
+from foldtune.store.store import Store
+
+
+class Spectator:
+    """Reads what is new about a study each time it is asked, and writes nothing.
+
+    Args:
+        store: where its rows are.
+        name: the study's name.
+    """
+
+    def __init__(self, store: Store, name: str) -> None:
+        self.store, self.record = store, store.study(name)
+        self.trials: dict[int, TrialRecord] = {}
+        self.means: dict[int, dict[int, float]] = {}
+        self.tick, self.began, self._finished_before = -1, time.monotonic(), 0
+        self._finished_before = self.look().finished
+
+    def look(self) -> Status:
+        """The study as it stands."""
+        changes = self.store.changes(self.record.uuid, self.tick)
+        ended = [trial for trial in changes.trials if trial.finished_at is not None]
+        fresh = [trial for trial in ended if trial.number not in self._finished]
+        self.tick = changes.tick
+        self.trials |= {trial.number: trial for trial in changes.trials}
+        self.means |= {trial.number: dict(changes.means.get(trial.number, {})) for trial in changes.trials}
+        return self._status(fresh)
+
+    @property
+    def _finished(self) -> set[int]:
+        return {trial.number for trial in self.trials.values() if trial.finished_at is not None}
+
+    def _status(self, fresh: list[TrialRecord]) -> Status:
+        """The status with a line for each trial that has ended since."""
+        objective, budget = self.record.objectives[0], StudyResult(self.record, ()).budget
+        best = best_trial(self.trials.values(), self.record.directions[0])
+        spent, finished = time.monotonic() - self.began, len(self._finished)
+        here = finished - self._finished_before
+        return Status(
+            study=self.record.name,
+            objective=objective,
+            budget=budget,
+            counts=dict(Counter(trial.state for trial in self.trials.values())),
+            running=tuple(self._running(trial) for trial in self.trials.values() if trial.state == "running"),
+            best=(best.number, best.values[0]) if best and best.values else None,
+            seconds=spent,
+            remaining_s=max(0, budget - finished) * spent / here if here else None,
+            news=tuple(news(trial, objective) for trial in fresh),
+        )
+
+    def _running(self, trial: TrialRecord) -> RunningTrial:
+        epochs, folds = int(trial.config["training"]["epochs"]), len(self.record.folds)
+        return RunningTrial(trial.number, trial.epochs, epochs, folds, self.means[trial.number].get(trial.epochs))

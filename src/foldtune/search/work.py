@@ -1,0 +1,117 @@
+"""`foldtune worker`: one more search loop, on any machine that sees the database and the data."""
+
+import logging
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import closing
+from typing import Any
+
+from foldtune.errors import FoldtuneError, LeaseLostError, StoreError
+from foldtune.search.interrupts import interruptible
+from foldtune.search.place import is_dead
+from foldtune.search.run import CHECKPOINT_EVERY_S, Watch, resume_study
+from foldtune.store.records import StudySummary
+from foldtune.store.store import Store
+
+logger = logging.getLogger("foldtune")
+
+LOOKED_EVERY_S = 2.0
+"""How soon a worker that has nothing to do finds a study."""
+
+
+def work(
+    storage: str,
+    *,
+    study: str | None = None,
+    workers: int | None = None,
+    device: str = "cpu",
+    artifacts: str | None = None,
+    checkpoint_every: float = CHECKPOINT_EVERY_S,
+    data: Any = None,
+    allow_imports: Sequence[str] = (),
+    idle_exit: float | None = None,
+    watch: Watch | None = None,
+) -> None:
+    """Work on the open studies of a database, the oldest first, until it is interrupted.
+
+    A study that this machine cannot work on, for its data are not here, say, is left to others, with a line that says
+    why.
+
+    Args:
+        storage: SQLAlchemy URL of the database; it need not exist yet.
+        study: work on the study of this name alone.
+        workers: training processes; default one per core or GPU.
+        device: where nets train, as torch names it.
+        artifacts: folder or fsspec URL of checkpoints; the same for all that work on a study.
+        checkpoint_every: seconds between checkpoints; 0: one after every epoch.
+        data: the folder where relative data paths now live.
+        allow_imports: as in `resume_study`.
+        idle_exit: seconds without anything to do after which it ends; None: never.
+        watch: called with a `Status` after every epoch.
+    """
+    options: dict[str, Any] = {"workers": workers, "device": device, "artifacts": artifacts}
+    options |= {"checkpoint_every": checkpoint_every, "data": data, "allow_imports": allow_imports}
+    done: dict[str, StudySummary] = {}  # studies as this worker left them
+    refused: set[str] = set()  # of these, those that it cannot work on
+    with interruptible() as interrupted:
+        idle_since = time.monotonic()
+        while not interrupted():
+            found = _next_study(storage, study, done, refused)
+            if found is not None:
+                logger.info("working on the study %s", found)
+                try:
+                    result = resume_study(found, storage=storage, watch=watch, **options)
+                except LeaseLostError as error:
+                    logger.warning("%s", error)
+                    continue
+                except FoldtuneError as error:
+                    logger.error("the study %s is left to other workers: %s", found, error)
+                    refused.add(found)
+                else:
+                    refused.discard(found)
+                    if result.ending == "interrupted":
+                        return
+                    logger.info("the study %s has %d of %d trials", found, result.finished, result.budget)
+                done |= {summary.name: summary for summary in _studies(storage) if summary.name == found}
+                idle_since = time.monotonic()
+            elif idle_exit is not None and time.monotonic() - idle_since >= idle_exit:
+                return
+            else:
+                _wait(LOOKED_EVERY_S, interrupted)
+
+
+def _next_study(
+    storage: str, name: str | None, done: Mapping[str, StudySummary], refused: Collection[str]
+) -> str | None:
+    """The oldest study with trials left to train that is not as this worker left it, or whose search loops died."""
+    for summary in _studies(storage):
+        if name in (None, summary.name) and _is_open(summary):
+            changed = done.get(summary.name) != summary
+            if changed or (summary.name not in refused and _is_abandoned(storage, summary.name)):
+                return summary.name
+    return None
+
+
+def _is_abandoned(storage: str, name: str) -> bool:
+    with closing(Store(storage, create=False)) as store:
+        return store.is_abandoned(store.study(name).uuid, is_dead)
+
+
+def _studies(storage: str) -> list[StudySummary]:
+    try:
+        with closing(Store(storage, create=False)) as store:
+            return store.studies()
+    except StoreError as error:
+        logger.debug("no studies yet: %s", error)
+        return []
+
+
+def _is_open(summary: StudySummary) -> bool:
+    ended = sum(summary.trials[state] for state in ("complete", "pruned", "failed"))
+    return summary.budget is None or ended < summary.budget
+
+
+def _wait(seconds: float, interrupted: Callable[[], bool]) -> None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and not interrupted():
+        time.sleep(0.1)

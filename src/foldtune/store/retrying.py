@@ -1,0 +1,55 @@
+"""Failed trials that are to be tried again."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import delete, select, update
+
+from foldtune.store import rows
+from foldtune.store.leases import Turn
+from foldtune.store.tables import CurveRow, TrialRow
+
+FAILURES = "foldtune:failures"
+"""Under this name, a trial keeps among its notes why its earlier attempts failed."""
+
+
+def put_back(turn: Turn) -> None:
+    """Let every failed trial wait for its turn, under its number, with its parameters and its failure noted."""
+    failed = (TrialRow.study_id == turn.study_id, TrialRow.state == "failed")
+    found = turn.connection.execute(select(TrialRow).where(*failed)).all()
+    for row in found:
+        key = (TrialRow.study_id == turn.study_id, TrialRow.number == row.number)
+        turn.connection.execute(update(TrialRow).where(*key).values(**_anew(row), lease=turn.token, tick=turn.tick))
+        curve = (CurveRow.study_id == turn.study_id, CurveRow.trial == row.number)
+        turn.connection.execute(delete(CurveRow).where(*curve))
+
+
+def earlier_failures(attrs: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Why earlier attempts of a trial failed, the first first: kind, message and traceback of each."""
+    return list(attrs.get(FAILURES, []))
+
+
+def _anew(row: Any) -> dict[str, Any]:
+    """A failed trial's columns as those of one that begins; what it cost stays in the account.
+
+    What the sampler noted stays, for it was asked once. What the pruner noted is the failed attempt's, and so is the
+    constraint that it violated.
+    """
+    trial = rows.trial_record(row)
+    attrs = {key: value for key, value in trial.attrs.items() if not key.startswith(_OF_THE_ATTEMPT)}
+    attrs[FAILURES] = [*earlier_failures(attrs), row.failure]
+    return {
+        "state": "waiting",
+        "attrs": attrs,
+        "epochs": 0,
+        "value": None,
+        "objective_values": None,
+        "scores": None,
+        "chosen": None,
+        "failure": None,
+        "started_at": None,
+        "finished_at": None,
+    }
+
+
+_OF_THE_ATTEMPT = ("completed_rung_", "constraints:")

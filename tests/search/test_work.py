@@ -1,0 +1,88 @@
+"""`foldtune worker`: finds studies, works on them, ends as it is told."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from foldtune.search.plan import make_plan
+from foldtune.search.result import load_study
+from foldtune.search.study import open_study
+from foldtune.search.work import work
+from foldtune.spec.load import load_spec
+from foldtune.store.store import Store
+
+WAIT_S = 120.0
+"""How long a test waits for other processes, which import torch."""
+
+TREE = {
+    "name": "iris",
+    "data": {"use": "iris"},
+    "model": {"use": "MLP", "d_block": {"int": [4, 16]}},
+    "training": {"epochs": 4},
+    "search": {"trials": 5, "cohort": 2},
+}
+
+
+def test_a_worker_takes_the_open_studies_of_a_database_and_ends_when_it_is_idle(url: str, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        _create(url, {**TREE, "name": name})
+    _create(url, {**TREE, "name": "elsewhere", "data": {"table": "not_here.csv", "target": "y"}}, data=tmp_path)
+    work(url, workers=0, artifacts=str(tmp_path), idle_exit=0.0)
+    for name in ("one", "two"):
+        assert [trial.state for trial in load_study(name, storage=url).trials].count("running") == 0
+        assert load_study(name, storage=url).finished == 5
+    assert load_study("elsewhere", storage=url).trials == ()
+
+
+def test_a_worker_keeps_to_the_study_that_it_is_given(sqlite_url: str, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        _create(sqlite_url, {**TREE, "name": name})
+    work(sqlite_url, study="two", workers=0, idle_exit=0.0)
+    assert [load_study(name, storage=sqlite_url).finished for name in ("one", "two")] == [0, 5]
+
+
+def test_a_worker_waits_for_a_database(sqlite_url: str) -> None:
+    began = time.monotonic()
+    work(sqlite_url, workers=0, idle_exit=0.5)
+    assert time.monotonic() - began >= 0.5
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_told_to_end_saves_and_gives_back_what_it_trains(sqlite_url: str, tmp_path: Path) -> None:
+    _create(sqlite_url, {**TREE, "training": {"epochs": 20_000}})
+    command = [sys.executable, "-c", "from foldtune.cli.main import main; main()", "worker", "--storage", sqlite_url]
+    worker = subprocess.Popen([*command, "--workers", "1", "-q"], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    _wait_until(lambda: any(trial.epochs > 2 for trial in load_study("iris", storage=sqlite_url).trials))
+    worker.send_signal(signal.SIGTERM)
+    _, words = worker.communicate(timeout=WAIT_S)
+    assert (worker.returncode, words) == (0, "")
+    left = load_study("iris", storage=sqlite_url)
+    assert [trial.state for trial in left.trials] == ["running", "running"]
+    saved = [int(file.name.split("-")[1]) for file in sorted(tmp_path.rglob("*.ckpt"))]
+    assert {trial.epochs for trial in left.trials} <= {*saved}
+    with closing(Store(sqlite_url)) as store, store.engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM foldtune_leases").scalar() == 0
+
+
+def _create(url: str, tree: dict[str, object], data: Path | None = None) -> None:
+    """A study that nobody has worked on."""
+    if data is not None:
+        (data / "not_here.csv").write_text("a,y\n" + "".join(f"{row},{row % 2}\n" for row in range(40)))
+    plan = make_plan(load_spec(tree, folder=data))
+    with closing(Store(url)) as store, closing(open_study(plan, store, workers=1)):
+        pass
+    if data is not None:
+        (data / "not_here.csv").unlink()
+
+
+def _wait_until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
