@@ -103,17 +103,10 @@ def creating(engine: Engine) -> Iterator[Connection]:
     MySQL and MariaDB commit each change of a table by itself: there the steps must bear being done again.
     """
     writer = engine.execution_options(**{WRITING: True})
-    with writer.begin() as connection:
+    with writer.connect() as connection, _mysql_lock(connection), connection.begin():
         if engine.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-        if engine.dialect.name not in MYSQL:
-            yield connection
-            return
-        _lock_mysql(connection)
-        try:
-            yield connection
-        finally:
-            connection.execute(text("SELECT RELEASE_LOCK(CONCAT('foldtune ', MD5(DATABASE())))"))
+        yield connection
 
 
 def create_beside(engine: Engine, version_table: str, create: Callable[[str], None]) -> None:
@@ -172,9 +165,21 @@ def _compare_bytes(connection: Connection, before: Collection[str]) -> None:
             connection.exec_driver_sql(f"ALTER TABLE `{name}` CONVERT TO {utf8(connection.engine)}")
 
 
-def _lock_mysql(connection: Connection) -> None:
-    """Take the database's lock; the server gives it back when the connection ends."""
-    lock = text("SELECT GET_LOCK(CONCAT('foldtune ', MD5(DATABASE())), :seconds)")
-    if connection.execute(lock, {"seconds": BUSY_TIMEOUT_S}).scalar() != 1:
+@contextmanager
+def _mysql_lock(connection: Connection) -> Iterator[None]:
+    """Hold the database's lock, on MySQL and MariaDB; outside of the transaction, which must be over before others go on.
+
+    The server gives the lock back when the connection ends.
+    """
+    if connection.dialect.name not in MYSQL:
+        yield
+        return
+    name = "CONCAT('foldtune ', MD5(DATABASE()))"
+    if connection.scalar(text(f"SELECT GET_LOCK({name}, :seconds)"), {"seconds": BUSY_TIMEOUT_S}) != 1:
         rule = f"the database must be free for new tables within {BUSY_TIMEOUT_S} s"
         raise StoreError.of((), rule, redact(connection.engine.url), "Another process changes its tables: wait.")
+    connection.rollback()
+    try:
+        yield
+    finally:
+        connection.execute(text(f"SELECT RELEASE_LOCK({name})"))
