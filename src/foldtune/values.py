@@ -16,6 +16,7 @@ Direction = Literal["minimize", "maximize"]
 TrialState = Literal["waiting", "running", "complete", "pruned", "failed"]
 FailureKind = Literal["diverged", "out of memory", "user code", "data", "lost worker"]
 Origin = Literal["default", "enqueued", "sampled"]
+AnswerKind = Literal["logits", "values", "losses"]
 
 Config = Mapping[str, Any]
 """A trial's configuration: the searchable sections of the study file with every domain replaced by a plain value."""
@@ -51,12 +52,22 @@ class DataShape:
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One trial's configuration, to be trained on its folds."""
+    """One trial's configuration, to be trained on its folds.
+
+    Args:
+        trial: trial number; no two jobs of a run have the same.
+        config: its configuration.
+        folds: what it trains on, and is scored on.
+        repeat: 0 for the study's own partition, from 1 for fresh ones, whose seeds are fresh, too.
+        guide: the objective's mean, epoch by epoch, that schedules read instead of the job's own scores, where those
+            rows must decide on nothing; early stopping is then off.
+    """
 
     trial: int
     config: Config
     folds: tuple[Fold, ...]
     repeat: int = 0
+    guide: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +94,7 @@ class EpochReport:
         engine: the engine that trained the job.
         reason: in a job's first report, why that engine, where there was a choice.
         notes: what the user is to know of how the job trains from now on.
+        repeat: the job's.
     """
 
     trial: int
@@ -95,6 +107,23 @@ class EpochReport:
     engine: str = "lockstep"
     reason: str | None = None
     notes: tuple[str, ...] = ()
+    repeat: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class OutOfFold:
+    """What a job's models answer for the rows that they did not train on.
+
+    Args:
+        kind: "logits" in float16, "values" in original units and float32, or "losses", the objective row by row in
+            float32, where the answers themselves are too large to be kept.
+        answers: those of fold 0's validation rows, ascending, then fold 1's, and so on: (n, C); (n, 1) for losses.
+        epochs: the epoch of each fold's answers, from 1, shape (K,).
+    """
+
+    kind: AnswerKind
+    answers: NDArray[np.float16] | NDArray[np.float32]
+    epochs: Rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,9 +135,13 @@ class TrialResult:
         epochs: epochs trained.
         chosen: the epoch whose score counts, per fold, from 1, shape (K,).
         scores: every metric of each fold at its chosen epoch, shape (K, n_metrics), objectives first.
+        out_of_fold: the answers at those epochs; None where they are not kept.
+        n_parameters: of one of its models.
     """
 
     trial: int
     epochs: int
     chosen: Rows
     scores: Floats
+    out_of_fold: OutOfFold | None = None
+    n_parameters: int | None = None

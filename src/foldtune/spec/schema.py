@@ -19,6 +19,8 @@ CHANGEABLE = (("search", "trials"), ("search", "timeout"), ("search", "patience"
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 EngineChoice = Literal["auto", "packed", "lockstep"]
 Precision = Literal["32-true", "bf16-mixed"]
+Kept = Literal["auto", "answers", "losses", "none"]
+Cost = Literal["simple", "latency"]
 NonNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Column = str | int
@@ -132,6 +134,15 @@ class SearchSpec(Section):
     )
     engine: EngineChoice = Field(
         "auto", description="lockstep: each trial trains by itself; auto, packed: those of one structure as one stack"
+    )
+    confirm: int = Field(
+        2, ge=0, le=20, description="fresh partitions on which the best trials are trained again; 0: none; 4: thorough"
+    )
+    prefer: Cost | None = Field(
+        None, description="simple: of trials not worse than the best, that of fewest parameters; latency: the quickest"
+    )
+    out_of_fold: Kept = Field(
+        "auto", description="what is kept of each trial's out-of-fold answers; auto: the answers, while they are small"
     )
     enqueue: Any = Field((), description="parameters to try first, or a YAML or JSON file with a list of them")
     sampler: Ref | None = Field(None, description="optuna.samplers; absent: TPE, multivariate, groups, constant liar")

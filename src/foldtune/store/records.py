@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
-from foldtune.values import Direction, EpochReport, Failure, Floats, Fold, Origin, Rows, TrialState
+from foldtune.values import Direction, EpochReport, Failure, Floats, Fold, Origin, OutOfFold, Rows, TrialState
+
+FindingKind = Literal["score", "confirmation", "calibration", "test", "nested"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +73,7 @@ class TrialRecord:
         started_at: with a time zone; comes back in UTC.
         finished_at: the same.
         lease: token of the lease that it belongs to, or did last; as read, never written.
+        n_parameters: of one of its models, once it has ended; None where that is not known.
     """
 
     number: int
@@ -90,6 +93,70 @@ class TrialRecord:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     lease: int | None = None
+    n_parameters: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class RepeatRecord:
+    """A finished trial trained once more, on a fresh partition.
+
+    Args:
+        trial: its number.
+        repeat: the partition, from 1.
+        state: running, complete or failed.
+        epochs: epochs trained.
+        seconds: time spent training and scoring.
+        scores: every metric of each fold at its chosen epoch, shape (K, n_metrics).
+        chosen: the epoch whose score counts, per fold, shape (K,).
+        engine: the engine that trains it.
+        failure: why it failed.
+        finished_at: with a time zone; comes back in UTC.
+    """
+
+    trial: int
+    repeat: int
+    state: TrialState = "running"
+    epochs: int = 0
+    seconds: float = 0.0
+    scores: Floats | None = None
+    chosen: Rows | None = None
+    engine: str = "lockstep"
+    failure: Failure | None = None
+    finished_at: datetime | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """Out-of-fold answers of a trial, on one partition.
+
+    Args:
+        trial: its number.
+        repeat: the partition; 0 is the study's own.
+        out_of_fold: the answers.
+    """
+
+    trial: int
+    repeat: int
+    out_of_fold: OutOfFold
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found out about a study: its honest score, what confirmation said, an audit.
+
+    Args:
+        kind: scores, confirmations and calibrations replace the one before; audits stay beside each other.
+        trial: the trial that it is about.
+        content: a JSON tree.
+        tick: the study's when it was computed: later writes are not in it.
+        created_at: with a time zone; comes back in UTC.
+    """
+
+    kind: FindingKind
+    trial: int | None
+    content: dict[str, Any]
+    tick: int
+    created_at: datetime
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,12 +183,16 @@ class Barrier:
         trials: the new state of the trials that it touches.
         asked: new trials, which fill reserved numbers.
         seconds: time that the search spent since the last barrier.
+        repeats: the new state of trials that are trained once more.
+        kept: out-of-fold answers of what has ended.
     """
 
     reports: tuple[EpochReport, ...] = ()
     trials: tuple[TrialRecord, ...] = ()
     asked: tuple[TrialRecord, ...] = ()
     seconds: float = 0.0
+    repeats: tuple[RepeatRecord, ...] = ()
+    kept: tuple[Kept, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -167,7 +167,7 @@ def _compare_bytes(connection: Connection, before: Collection[str]) -> None:
 
 @contextmanager
 def _mysql_lock(connection: Connection) -> Iterator[None]:
-    """Hold the database's lock, on MySQL and MariaDB; outside of the transaction, which must be over before others go on.
+    """Hold the database's lock, on MySQL and MariaDB; its transaction must be over before others go on.
 
     The server gives the lock back when the connection ends.
     """

@@ -22,6 +22,7 @@ class TrainingSetup:
         dtype: of weights and activations, as torch names it.
         engine: which engine trains; "auto" packs where it can.
         allowed: what references may import beside `foldtune.trust.LIBRARIES`; None: anything.
+        keeps_answers: whether results hold out-of-fold answers.
     """
 
     dataset: Dataset
@@ -32,6 +33,7 @@ class TrainingSetup:
     dtype: str = "float32"
     engine: EngineChoice = "auto"
     allowed: tuple[str, ...] | None = None
+    keeps_answers: bool = True
 
 
 class Run(Protocol):
