@@ -16,7 +16,7 @@ from foldtune.errors import StoreError
 from foldtune.store import codec
 from foldtune.testing.store_laws import same
 
-DTYPES = st.sampled_from(["?", "u1", "i1", "<i4", "<i8", "<f4", "<f8"])
+DTYPES = st.sampled_from(["?", "u1", "i1", "<i4", "<i8", "<f2", "<f4", "<f8"])
 ARRAYS = npst.arrays(DTYPES, npst.array_shapes(min_dims=0, min_side=0, max_side=5))
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
 KEYS = st.text(max_size=3) | st.sampled_from(["$float", "$", "$$float"])

@@ -35,7 +35,10 @@ RELEASE = DATA / "release_0_1_0.db"
 SAID = json.loads((DATA / "release_0_1_0.json").read_text(encoding="utf-8"))
 """What release 0.1.0 read in it."""
 
-BROUGHT = ["Leases and ticks, with which several search loops share a study; curves with one row for each epoch"]
+BROUGHT = [
+    "Leases and ticks, with which several search loops share a study; curves with one row for each epoch",
+    "Trials trained once more, out-of-fold answers, what was found out about a study, and sizes of models",
+]
 
 
 @pytest.fixture
@@ -121,7 +124,7 @@ def test_upgraded_tables_are_those_of_a_new_database(old_url: str, request: pyte
         assert differences(store.engine) == []
         with creating(store.engine) as connection:
             views.drop(connection)
-            for table in ("curves", "leases", "trials", "folds", "studies", "version"):
+            for table in ("findings", "answers", "repeats", "curves", "leases", "trials", "folds", "studies", "version"):
                 connection.execute(text(f"DROP TABLE foldtune_{table}"))
     with opened(old_url) as store:
         assert differences(store.engine) == []

@@ -9,11 +9,12 @@ from foldtune.errors import Problem, StoreError
 from foldtune.store import leases, reading, rows
 from foldtune.store.clock import now_s
 from foldtune.store.store import Store
-from foldtune.store.tables import Base, LeaseRow, StudyRow
+from foldtune.store.tables import AnswersRow, Base, LeaseRow, StudyRow
 from foldtune.store.transactions import Transactions
 
 _AT_ONCE = 1000
-"""Rows in memory."""
+_ANSWERS_AT_ONCE = 4
+"""Rows in memory, and rows of answers, which are large."""
 
 
 def copy_study(name: str, source: Store, target: Store) -> None:
@@ -86,14 +87,16 @@ def _copy(reader: Connection, writer: Connection, uuid: str) -> None:
     for table in _tables_of_studies():
         if table is LeaseRow.__table__:
             continue
-        lease = {"lease": None} if "lease" in table.c else {}
+        keys = new | ({"lease": None} if "lease" in table.c else {})
         for some in _parts(reader, table, old):
-            writer.execute(insert(table), [{**row, **new, **lease} for row in some])
+            writer.execute(insert(table), [{**row, **keys} for row in some])
 
 
 def _parts(reader: Connection, table: Table, study_id: int) -> Iterable[list[dict[str, Any]]]:
-    query = select(table).where(table.c.study_id == study_id).order_by(*table.primary_key)
-    found = reader.execute(query, execution_options={"yield_per": _AT_ONCE})
+    columns = [column for column in table.c if column.name != "id"]
+    query = select(*columns).where(table.c.study_id == study_id).order_by(*table.primary_key)
+    at_once = _ANSWERS_AT_ONCE if table is AnswersRow.__table__ else _AT_ONCE
+    found = reader.execute(query, execution_options={"yield_per": at_once})
     return ([dict(row) for row in some] for some in found.mappings().partitions())
 
 

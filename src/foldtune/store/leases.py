@@ -11,9 +11,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, insert, select, update
 
 from foldtune.errors import LeaseLostError
-from foldtune.store import rows
+from foldtune.store import reading, rows
 from foldtune.store.clock import now_s
-from foldtune.store.reading import no_study
 from foldtune.store.records import Lease, Place, TrialRecord
 from foldtune.store.tables import LeaseRow, StudyRow, TrialRow
 
@@ -38,6 +37,11 @@ class Turn:
     study_id: int
     token: int
     tick: int
+
+    def leads(self) -> bool:
+        """Whether no lease of the study that holds is older."""
+        older = (LeaseRow.study_id == self.study_id, LeaseRow.id < self.token, LeaseRow.expires_at > now_s())
+        return not self.connection.scalars(select(func.count()).select_from(LeaseRow).where(*older)).one()
 
     def touched(self) -> list[int]:
         """The numbers of the trials that this write has touched, ascending."""
@@ -67,9 +71,7 @@ class Write:
             LeaseLostError: the lease is gone.
         """
         study_id, tick = lock(connection, self.lease.study)
-        held = connection.execute(_HELD, {"of": study_id, "token": self.lease.token}).one_or_none()
-        if held is None:
-            raise _lost(self.lease)
+        held = _held_by(connection, study_id, self.lease)
         if held.writes == self._count:
             return Turn(connection, study_id, self.lease.token, held.tick)
         self._count = held.writes + 1
@@ -88,8 +90,19 @@ def lock(connection: Connection, uuid: str) -> tuple[int, int]:
     """
     found = connection.execute(_LOCK, {"uuid": uuid}).one_or_none()
     if found is None:
-        raise no_study(connection, uuid)
+        raise reading.no_study(connection, uuid)
     return found.id, found.tick
+
+
+def check(connection: Connection, lease: Lease) -> int:
+    """Wait for a study's other writers to end; its row's id.
+
+    Raises:
+        LeaseLostError: the lease is gone.
+    """
+    study_id, _ = lock(connection, lease.study)
+    _held_by(connection, study_id, lease)
+    return study_id
 
 
 def acquire(connection: Connection, uuid: str, place: Place, seconds: float) -> Lease:
@@ -135,8 +148,9 @@ def take_over(turn: Turn, is_dead: Callable[[Place], bool]) -> None:
     turn.connection.execute(delete(LeaseRow).where(LeaseRow.study_id == turn.study_id, LeaseRow.id.in_(dead)))
 
 
-def is_abandoned(connection: Connection, study_id: int, is_dead: Callable[[Place], bool]) -> bool:
+def is_abandoned(connection: Connection, uuid: str, is_dead: Callable[[Place], bool]) -> bool:
     """Whether an open trial is free."""
+    study_id = reading.study_id(connection, uuid)
     held = _held(connection, study_id, is_dead)
     free = _free(study_id, [token for token, holds in held.items() if holds])
     return bool(connection.scalars(select(func.count()).select_from(TrialRow).where(*free)).one())
@@ -151,6 +165,14 @@ def reserve(turn: Turn, count: int, limit: int) -> None:
     if new:  # an INSERT without rows would insert one of defaults
         columns = [{**rows.trial_columns(trial), **keys, "number": trial.number} for trial in new]
         turn.connection.execute(insert(TrialRow), columns)
+
+
+def _held_by(connection: Connection, study_id: int, lease: Lease) -> Any:
+    """The row of a lease that is not gone."""
+    held = connection.execute(_HELD, {"of": study_id, "token": lease.token}).one_or_none()
+    if held is None:
+        raise _lost(lease)
+    return held
 
 
 def _held(

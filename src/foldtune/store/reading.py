@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 from typing import Any, get_args
 
-from sqlalchemy import Connection, Row, Select, func, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, func, select
 
 from foldtune.errors import StoreError, nearest
 from foldtune.store import rows
 from foldtune.store.border import redact
-from foldtune.store.records import Changes, Curves, StudyRecord, StudySummary, TrialRecord
-from foldtune.store.tables import CurveRow, FoldRow, StudyRow, TrialRow
-from foldtune.values import TrialState
+from foldtune.store.records import Changes, Curves, Finding, FindingKind, RepeatRecord
+from foldtune.store.records import StudyRecord, StudySummary, TrialRecord
+from foldtune.store.tables import AnswersRow, CurveRow, FindingRow, FoldRow, RepeatRow, StudyRow, TrialRow
+from foldtune.values import Fold, OutOfFold, TrialState
 
 Means = dict[int, dict[int, float]]
 """Trial number -> epoch -> the first metric's mean over the folds."""
@@ -72,17 +73,19 @@ def changes(connection: Connection, uuid: str, since: int) -> Changes:
     )
 
 
-def curves(connection: Connection, uuid: str, number: int) -> Curves:
+def curves(connection: Connection, uuid: str, number: int, repeat: int) -> Curves:
     """What a trial reported so far."""
     of = _trial(connection, uuid, number).study_id
-    folds = select(func.count()).where(FoldRow.study_id == of, FoldRow.repeat == 0)
+    folds = select(func.count()).where(FoldRow.study_id == of, FoldRow.repeat == repeat)
     metrics = select(StudyRow.metrics).where(StudyRow.id == of)
     points = (
         select(CurveRow.epoch, CurveRow.losses, CurveRow.scores)
-        .where(CurveRow.study_id == of, CurveRow.trial == number, CurveRow.repeat == 0)
+        .where(CurveRow.study_id == of, CurveRow.trial == number, CurveRow.repeat == repeat)
         .order_by(CurveRow.epoch)
     )
     n_folds, n_metrics = connection.scalars(folds).one(), len(connection.scalars(metrics).one())
+    if not n_folds:
+        raise _no_partition(repeat)
     return rows.curves(connection.execute(points).all(), n_folds, n_metrics)
 
 
@@ -93,6 +96,38 @@ def last_epochs(connection: Connection, uuid: str) -> dict[int, int]:
     running = (TrialRow.study_id == study_id(connection, uuid), TrialRow.state == "running")
     found = connection.execute(select(TrialRow.number, last).where(*running).order_by(TrialRow.number))
     return {number: epoch for number, epoch in found}
+
+
+def partitions(connection: Connection, uuid: str) -> dict[int, tuple[Fold, ...]]:
+    """A study's partitions, by repeat."""
+    return _partitions(connection, FoldRow.study_id == study_id(connection, uuid))
+
+
+def partition(connection: Connection, of: int, repeat: int) -> tuple[Fold, ...]:
+    """One of a study's partitions; empty where it is not stored."""
+    return _partitions(connection, FoldRow.study_id == of, FoldRow.repeat == repeat).get(repeat, ())
+
+
+def repeats(connection: Connection, uuid: str) -> list[RepeatRecord]:
+    """A study's repeats, by trial, then by number."""
+    of = select(RepeatRow).where(RepeatRow.study_id == study_id(connection, uuid))
+    return [rows.repeat_record(row) for row in connection.execute(of.order_by(RepeatRow.trial, RepeatRow.repeat))]
+
+
+def answers(connection: Connection, uuid: str, repeat: int) -> dict[int, OutOfFold]:
+    """The answers of all trials on one partition, by trial."""
+    of = study_id(connection, uuid)
+    if not (folds := partition(connection, of, repeat)):
+        raise _no_partition(repeat)
+    kept = select(AnswersRow).where(AnswersRow.study_id == of, AnswersRow.repeat == repeat)
+    return {row.trial: rows.out_of_fold(row, folds) for row in connection.execute(kept.order_by(AnswersRow.trial))}
+
+
+def findings(connection: Connection, uuid: str, kind: FindingKind | None) -> list[Finding]:
+    """What was found out about a study, oldest first."""
+    found = select(FindingRow).where(FindingRow.study_id == study_id(connection, uuid)).order_by(FindingRow.id)
+    wanted = found if kind is None else found.where(FindingRow.kind == kind)
+    return [rows.finding(row) for row in connection.execute(wanted)]
 
 
 def study_id(connection: Connection, uuid: str) -> int:
@@ -112,6 +147,17 @@ def no_study(connection: Connection, uuid: str) -> StoreError:
 def no_trial(number: int) -> StoreError:
     """The error of an unknown number."""
     return StoreError.of((), f"there is no trial {number} in the study", hint="`foldtune show` lists its trials.")
+
+
+def _no_partition(repeat: int) -> StoreError:
+    return StoreError.of((), f"there is no partition {repeat} in the study")
+
+
+def _partitions(connection: Connection, *which: ColumnElement[bool]) -> dict[int, tuple[Fold, ...]]:
+    found: dict[int, list[Any]] = {}
+    for row in connection.execute(select(FoldRow).where(*which).order_by(FoldRow.repeat, FoldRow.fold)):
+        found.setdefault(row.repeat, []).append(row)
+    return {repeat: rows.partition(folds) for repeat, folds in found.items()}
 
 
 _AT_ONCE = 1000

@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 from foldtune.values import Direction, EpochReport, Failure, Floats, Fold, Origin, OutOfFold, Rows, TrialState
 
-FindingKind = Literal["score", "confirmation", "calibration", "test", "nested"]
+AuditKind = Literal["test", "nested"]
+FindingKind = Literal["score", "confirmation", "calibration", AuditKind]
 
 
 @dataclass(frozen=True, eq=False)

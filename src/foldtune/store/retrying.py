@@ -5,9 +5,13 @@ from typing import Any
 
 from sqlalchemy import delete, select, update
 
+from foldtune.errors import StoreError
 from foldtune.store import rows
 from foldtune.store.leases import Turn
-from foldtune.store.tables import CurveRow, TrialRow
+from foldtune.store.codec import DAMAGED
+from foldtune.store.kinds import fits
+from foldtune.store.tables import AnswersRow, CurveRow, RepeatRow, TrialRow
+from foldtune.values import Failure
 
 FAILURES = "foldtune:failures"
 """Under this name, a trial keeps among its notes why its earlier attempts failed."""
@@ -20,13 +24,21 @@ def put_back(turn: Turn) -> None:
     for row in found:
         key = (TrialRow.study_id == turn.study_id, TrialRow.number == row.number)
         turn.connection.execute(update(TrialRow).where(*key).values(**_anew(row), lease=turn.token, tick=turn.tick))
-        curve = (CurveRow.study_id == turn.study_id, CurveRow.trial == row.number)
-        turn.connection.execute(delete(CurveRow).where(*curve))
+        for table in (CurveRow, RepeatRow, AnswersRow):
+            turn.connection.execute(delete(table).where(table.study_id == turn.study_id, table.trial == row.number))
 
 
 def earlier_failures(attrs: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Why earlier attempts of a trial failed, the first first: kind, message and traceback of each."""
-    return list(attrs.get(FAILURES, []))
+    """Why earlier attempts of a trial failed, the first first: kind, message and traceback of each.
+
+    Raises:
+        StoreError: something else is noted there.
+    """
+    failures = attrs.get(FAILURES, [])
+    if not fits(failures, list[Failure]):
+        place = ("foldtune_trials", "attrs", FAILURES)
+        raise StoreError.of(place, "a failure must have a kind, a message and a traceback", f"{failures!r:.40}", DAMAGED)
+    return list(failures)
 
 
 def _anew(row: Any) -> dict[str, Any]:
@@ -47,6 +59,7 @@ def _anew(row: Any) -> dict[str, Any]:
         "scores": None,
         "chosen": None,
         "failure": None,
+        "n_parameters": None,
         "started_at": None,
         "finished_at": None,
     }

@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 
 from foldtune.errors import StoreError
-from foldtune.store.records import Curves, Place, StudyRecord, TrialRecord
-from foldtune.values import EpochReport, Failure, Floats, Fold
+from foldtune.store.codec import DAMAGED
+from foldtune.store.records import Curves, Finding, Kept, Place, RepeatRecord, StudyRecord, TrialRecord
+from foldtune.values import EpochReport, Failure, Floats, Fold, OutOfFold
+
+_DTYPES = {"logits": np.float16, "values": np.float32, "losses": np.float32}
 
 
 def study_columns(study: StudyRecord) -> dict[str, Any]:
@@ -17,19 +20,24 @@ def study_columns(study: StudyRecord) -> dict[str, Any]:
     return {field.name: getattr(study, field.name) for field in fields(study) if field.name != "folds"}
 
 
-def fold_columns(study: StudyRecord) -> list[dict[str, Any]]:
-    """The columns of a study's own folds, the study apart."""
+def fold_columns(repeat: int, folds: Sequence[Fold]) -> list[dict[str, Any]]:
+    """The columns of a partition's folds, the study apart."""
     return [
-        {"repeat": 0, "fold": number, "train": fold.train, "valid": fold.valid}
-        for number, fold in enumerate(study.folds)
+        {"repeat": repeat, "fold": number, "train": fold.train, "valid": fold.valid}
+        for number, fold in enumerate(folds)
     ]
+
+
+def partition(folds: Sequence[Any]) -> tuple[Fold, ...]:
+    """The partition of the rows of its folds, in order."""
+    return tuple(Fold(fold.train, fold.valid) for fold in folds)
 
 
 def study_record(row: Any, folds: Sequence[Any]) -> StudyRecord:
     """The study of a row of `foldtune_studies` and its folds' rows, in order."""
     columns = {field.name: getattr(row, field.name) for field in fields(StudyRecord) if field.name != "folds"}
     tuples: dict[str, Any] = {name: tuple(columns[name]) for name in ("objectives", "directions", "metrics")}
-    return StudyRecord(**columns | tuples | {"folds": tuple(Fold(fold.train, fold.valid) for fold in folds)})
+    return StudyRecord(**columns | tuples | {"folds": partition(folds)})
 
 
 def trial_columns(trial: TrialRecord) -> dict[str, Any]:
@@ -38,18 +46,66 @@ def trial_columns(trial: TrialRecord) -> dict[str, Any]:
     return columns | {
         "value": trial.values[0] if trial.values else None,
         "objective_values": trial.values,
-        "failure": asdict(trial.failure) if trial.failure else None,
+        "failure": _failure_columns(trial.failure),
     }
 
 
 def trial_record(row: Any) -> TrialRecord:
     """The trial of a row of `foldtune_trials`."""
     columns = row._mapping
-    values, failure = columns["objective_values"], columns["failure"]
+    values = columns["objective_values"]
     return TrialRecord(
         values=None if values is None else tuple(values),
-        **{name: columns[name] for name in _TRIAL} | {"failure": Failure(**failure) if failure else None},
+        **{name: columns[name] for name in _TRIAL} | {"failure": _failure(columns["failure"])},
     )
+
+
+def repeat_columns(repeat: RepeatRecord) -> dict[str, Any]:
+    """A repeat's columns, the study apart."""
+    columns = {name: getattr(repeat, name) for name in _REPEAT}
+    return columns | {"failure": _failure_columns(repeat.failure)}
+
+
+def repeat_record(row: Any) -> RepeatRecord:
+    """The repeat of a row of `foldtune_repeats`."""
+    return RepeatRecord(**{name: getattr(row, name) for name in _REPEAT} | {"failure": _failure(row.failure)})
+
+
+def answers_columns(kept: Kept) -> dict[str, Any]:
+    """The columns of a trial's answers, the study apart."""
+    of = kept.out_of_fold
+    return {"trial": kept.trial, "repeat": kept.repeat, "kind": of.kind, "epochs": of.epochs, "answers": of.answers}
+
+
+def out_of_fold(row: Any, folds: Sequence[Fold]) -> OutOfFold:
+    """The answers of a row of `foldtune_answers`.
+
+    Args:
+        row: the row.
+        folds: of its partition.
+
+    Raises:
+        StoreError: they are not one for each validation row, or not of their kind.
+    """
+    found = OutOfFold(row.kind, row.answers, row.epochs)
+    n_rows, width = sum(len(fold.valid) for fold in folds), found.answers.shape[1]
+    whole = found.answers.shape[0] == n_rows and (width == 1 if found.kind == "losses" else width > 0)
+    if not whole or found.answers.dtype != _DTYPES[found.kind] or found.epochs.shape != (len(folds),):
+        place = ("foldtune_answers", "trial", row.trial, "repeat", row.repeat)
+        rule = f"stored {found.kind} must be {np.dtype(_DTYPES[found.kind])} for {n_rows} rows of {len(folds)} folds"
+        shown = f"{found.answers.dtype} {found.answers.shape} of {found.epochs.shape}"
+        raise StoreError.of(place, rule, shown, DAMAGED)
+    return found
+
+
+def finding_columns(finding: Finding) -> dict[str, Any]:
+    """A finding's columns, the study apart."""
+    return {field.name: getattr(finding, field.name) for field in fields(Finding)}
+
+
+def finding(row: Any) -> Finding:
+    """The finding of a row of `foldtune_findings`."""
+    return Finding(row.kind, row.trial, row.content, row.tick, row.created_at)
 
 
 def place(row: Any) -> Place:
@@ -61,7 +117,7 @@ def curve_columns(report: EpochReport) -> dict[str, Any]:
     """An epoch's columns, its study apart."""
     return {
         "trial": report.trial,
-        "repeat": 0,
+        "repeat": report.repeat,
         "epoch": report.epoch,
         "mean": mean(report.scores[:, 0].tolist()),
         "losses": report.losses.tolist(),
@@ -97,10 +153,21 @@ def mean(values: Sequence[float]) -> float:
 def _array(nested: list[Any], shape: tuple[int, ...]) -> Floats | None:
     """Nested lists of that shape as an array; None for any other."""
     try:
-        array = np.array(nested, dtype=np.float64)
-    except (ValueError, TypeError):
+        array = np.array(nested)
+    except ValueError:
         return None
-    return array.reshape(shape) if not nested or array.shape == shape else None
+    if nested and (array.shape != shape or array.dtype.kind not in "fi"):
+        return None
+    return array.astype(np.float64).reshape(shape)
+
+
+def _failure_columns(failure: Failure | None) -> dict[str, str] | None:
+    return asdict(failure) if failure else None
+
+
+def _failure(tree: dict[str, Any] | None) -> Failure | None:
+    return Failure(**tree) if tree else None
 
 
 _TRIAL = tuple(field.name for field in fields(TrialRecord) if field.name != "values")
+_REPEAT = tuple(field.name for field in fields(RepeatRecord))

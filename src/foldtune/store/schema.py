@@ -28,7 +28,7 @@ from foldtune.store.border import redact, reported
 from foldtune.store.engine import BUSY_TIMEOUT_S, MYSQL, WRITING, utf8
 from foldtune.store.tables import Base
 
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003")
 """Of our tables, oldest first, as `migrations` makes them from each other; the last is this version's."""
 
 VERSION_TABLE = "foldtune_version"

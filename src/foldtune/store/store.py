@@ -1,24 +1,22 @@
 """The store: studies, trials and curves in a database. Nothing else opens transactions."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, insert, update
-
 from foldtune.errors import Problem, StoreError
-from foldtune.store import leases, reading, rows
+from foldtune.store import leases, reading, recording
 from foldtune.store.border import redact
 from foldtune.store.engine import connect
-from foldtune.store.leases import Write
+from foldtune.store.leases import Turn, Write
 from foldtune.store.reading import Means
-from foldtune.store.recording import record
-from foldtune.store.records import Barrier, Changes, Curves, Lease, Place, StudyRecord, StudySummary, TrialRecord
+from foldtune.store.records import Barrier, Changes, Curves, Finding, FindingKind, Lease, Place, RepeatRecord
+from foldtune.store.records import StudyRecord, StudySummary, TrialRecord
 from foldtune.store.retrying import put_back
 from foldtune.store.schema import create_tables, has_tables
-from foldtune.store.tables import FoldRow, StudyRow
 from foldtune.store.transactions import Transactions
+from foldtune.values import Fold, OutOfFold
 
 
 class Store:
@@ -66,15 +64,7 @@ class Store:
         """
         hint = "Give the study another name, or continue the stored one."
         taken = Problem((), "a study's name must be new in its database", study.name, hint)
-
-        def create(connection: Connection) -> None:
-            stored: Any = connection.execute(insert(StudyRow).values(rows.study_columns(study)))
-            study_id = stored.inserted_primary_key.id
-            folds = [{"study_id": study_id, **fold} for fold in rows.fold_columns(study)]
-            if folds:  # an INSERT without rows would insert one of defaults
-                connection.execute(insert(FoldRow), folds)
-
-        self._transactions.write_once(create, taken)
+        self._transactions.write_once(lambda connection: recording.create_study(connection, study), taken)
 
     def study(self, name: str) -> StudyRecord:
         """The study of that name.
@@ -90,12 +80,7 @@ class Store:
 
     def update_spec(self, uuid: str, spec: Mapping[str, Any]) -> None:
         """Replace a study's definition, for a new budget."""
-
-        def change(connection: Connection) -> None:
-            study_id, tick = leases.lock(connection, uuid)
-            connection.execute(update(StudyRow).where(StudyRow.id == study_id).values(spec=spec, tick=tick + 1))
-
-        self._transactions.write(change)
+        self._transactions.write(lambda connection: recording.update_spec(connection, uuid, spec))
 
     def acquire(self, uuid: str, place: Place, seconds: float) -> Lease:
         """A new lease of a study.
@@ -140,8 +125,7 @@ class Store:
         Raises:
             LeaseLostError: the lease is gone.
         """
-        write = Write(lease, lambda turn: leases.take_over(turn, is_dead))
-        return self._transactions.write(lambda connection: write(connection).touched())
+        return self._touch(lease, lambda turn: leases.take_over(turn, is_dead))
 
     def is_abandoned(self, uuid: str, is_dead: Callable[[Place], bool]) -> bool:
         """Whether a study has trials that `take_over` would take from loops that are gone.
@@ -150,11 +134,7 @@ class Store:
             uuid: the study's.
             is_dead: as in `take_over`.
         """
-
-        def look(connection: Connection) -> bool:
-            return leases.is_abandoned(connection, reading.study_id(connection, uuid), is_dead)
-
-        return self._transactions.read(look)
+        return self._transactions.read(lambda connection: leases.is_abandoned(connection, uuid, is_dead))
 
     def leads(self, lease: Lease) -> bool:
         """Whether no search loop that works on the study has an older lease."""
@@ -174,8 +154,7 @@ class Store:
         Raises:
             LeaseLostError: the lease is gone.
         """
-        write = Write(lease, lambda turn: leases.reserve(turn, count, limit))
-        return self._transactions.write(lambda connection: write(connection).touched())
+        return self._touch(lease, lambda turn: leases.reserve(turn, count, limit))
 
     def retry(self, lease: Lease) -> list[int]:
         """Put every failed trial back, as the lease's own: waiting, with its parameters and without its curve.
@@ -186,20 +165,34 @@ class Store:
         Raises:
             LeaseLostError: the lease is gone.
         """
-        write = Write(lease, put_back)
-        return self._transactions.write(lambda connection: write(connection).touched())
+        return self._touch(lease, put_back)
 
     def record(self, lease: Lease, barrier: Barrier) -> None:
-        """Store a barrier: the reports' points and the trials' new states, all or nothing.
+        """Store a barrier, all or nothing: points, and the new states of trials and repeats, with their answers.
 
         Raises:
-            LeaseLostError: the lease is gone, or a trial belongs to another.
-            StoreError: a trial is unknown, or an epoch of a trial is stored already.
+            LeaseLostError: the lease is gone, or a trial belongs to another: one that is trained once more may, if
+                the lease leads.
+            StoreError: a trial is unknown, an epoch of a trial is stored already, or answers are too large.
         """
-        epochs = ", ".join(f"trial {report.trial} epoch {report.epoch}" for report in barrier.reports)
-        hint = "Another process may be training the same trials."
-        taken = Problem((), "an epoch is stored once, for a stored trial", epochs, hint)
-        self._transactions.write(Write(lease, partial(record, barrier=barrier), barrier.seconds), taken)
+        write = Write(lease, partial(recording.record, barrier=barrier), barrier.seconds)
+        self._transactions.write(write, recording.stored_once(barrier))
+
+    def add_partition(self, lease: Lease, repeat: int, folds: Sequence[Fold]) -> None:
+        """Store a fresh partition, on which trials are trained once more; stored again, nothing happens.
+
+        Raises:
+            LeaseLostError: the lease is gone.
+            StoreError: another partition has that number.
+        """
+        self._transactions.write(lambda connection: recording.add_partition(connection, lease, repeat, folds))
+
+    def keep(self, uuid: str, finding: Finding) -> None:
+        """Store a finding: an audit beside the others, anything else in place of the one before.
+
+        Nothing happens where it is stored already, or one of its kind that is from a later tick.
+        """
+        self._transactions.write(lambda connection: recording.keep(connection, uuid, finding))
 
     def trials(self, uuid: str) -> list[TrialRecord]:
         """A study's trials, in the order of their numbers."""
@@ -225,14 +218,39 @@ class Store:
         """Time that searches have spent on a study, all sessions together."""
         return self._transactions.read(lambda connection: reading.seconds(connection, uuid))
 
-    def curves(self, uuid: str, number: int) -> Curves:
-        """What a trial reported so far: E is 0 before its first epoch.
+    def curves(self, uuid: str, number: int, repeat: int = 0) -> Curves:
+        """What a trial reported so far, on one partition: E is 0 before its first epoch.
 
         Raises:
-            StoreError: the study has no trial of that number, or rows are missing.
+            StoreError: the study has no such trial or partition, or rows are missing.
         """
-        return self._transactions.read(lambda connection: reading.curves(connection, uuid, number))
+        return self._transactions.read(lambda connection: reading.curves(connection, uuid, number, repeat))
 
     def last_epochs(self, uuid: str) -> dict[int, int]:
         """The last stored epoch of every running trial, by number; 0 before the first."""
         return self._transactions.read(lambda connection: reading.last_epochs(connection, uuid))
+
+    def partitions(self, uuid: str) -> dict[int, tuple[Fold, ...]]:
+        """The folds of every stored partition, by repeat; 0 is the study's own."""
+        return self._transactions.read(lambda connection: reading.partitions(connection, uuid))
+
+    def repeats(self, uuid: str) -> list[RepeatRecord]:
+        """What is trained once more, by trial, then by repeat."""
+        return self._transactions.read(lambda connection: reading.repeats(connection, uuid))
+
+    def answers(self, uuid: str, repeat: int = 0) -> dict[int, OutOfFold]:
+        """The out-of-fold answers on one partition of all trials that have some, by number.
+
+        Raises:
+            StoreError: the study has no such partition, or answers do not fit it.
+        """
+        return self._transactions.read(lambda connection: reading.answers(connection, uuid, repeat))
+
+    def findings(self, uuid: str, kind: FindingKind | None = None) -> list[Finding]:
+        """What was found out about a study, of that kind or of any; oldest first."""
+        return self._transactions.read(lambda connection: reading.findings(connection, uuid, kind))
+
+    def _touch(self, lease: Lease, change: Callable[[Turn], None]) -> list[int]:
+        """Write as a lease; the numbers of the trials that are touched, ascending."""
+        write = Write(lease, change)
+        return self._transactions.write(lambda connection: write(connection).touched())

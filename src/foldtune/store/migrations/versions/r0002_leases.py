@@ -10,6 +10,7 @@ from alembic import op
 from sqlalchemy.dialects import mysql
 
 from foldtune.store import codec
+from foldtune.store.migrations.steps import add_column, columns, has_table, inspector
 from foldtune.store.types import Number
 
 revision = "0002"
@@ -22,17 +23,17 @@ _OLD = "foldtune_curves_0001"
 
 def upgrade() -> None:
     """Every step is left out where it is done: MySQL may have been killed after it."""
-    _add("foldtune_studies", _count("tick"))
-    _add("foldtune_trials", sa.Column("lease", sa.Integer(), nullable=True))
-    _add("foldtune_trials", _count("tick"))
-    if not _has("foldtune_leases"):
+    add_column("foldtune_studies", _count("tick"))
+    add_column("foldtune_trials", sa.Column("lease", sa.Integer(), nullable=True))
+    add_column("foldtune_trials", _count("tick"))
+    if not has_table("foldtune_leases"):
         _create_leases()
-    if "foldtune_trials_tick" not in {index["name"] for index in _inspect().get_indexes("foldtune_trials")}:
+    if "foldtune_trials_tick" not in {index["name"] for index in inspector().get_indexes("foldtune_trials")}:
         op.create_index("foldtune_trials_tick", "foldtune_trials", ["study_id", "tick"])
-    if not _has(_OLD) and "fold" in _columns("foldtune_curves"):
+    if not has_table(_OLD) and "fold" in columns("foldtune_curves"):
         _set_curves_aside()
-    if _has(_OLD):
-        if not _has("foldtune_curves"):
+    if has_table(_OLD):
+        if not has_table("foldtune_curves"):
             _create_curves()
         _copy_curves()
         op.drop_table(_OLD)
@@ -118,21 +119,3 @@ _LOSS: "sa.ColumnClause[float]" = sa.column("loss", Number())
 
 def _count(name: str) -> "sa.Column[int]":
     return sa.Column(name, sa.BigInteger(), server_default="0", nullable=False)
-
-
-def _add(table: str, column: "sa.Column[Any]") -> None:
-    if column.name not in _columns(table):
-        op.add_column(table, column)
-
-
-def _columns(table: str) -> set[str]:
-    return {column["name"] for column in _inspect().get_columns(table)}
-
-
-def _has(table: str) -> bool:
-    return _inspect().has_table(table)
-
-
-def _inspect() -> sa.Inspector:
-    """A new one each time: inspectors remember."""
-    return sa.inspect(op.get_bind())
