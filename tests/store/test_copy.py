@@ -4,17 +4,17 @@ import math
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from sqlalchemy import select
 
 from foldtune.errors import StoreError
 from foldtune.store.copy import copy_study, delete_study
-from foldtune.store.records import Barrier, Place
+from foldtune.store.records import Barrier, FindingKind, Place
 from foldtune.store.store import Store
 from foldtune.store.tables import Base
-from foldtune.testing import store_laws
+from foldtune.testing import repeat_laws, store_laws
 from foldtune.testing.store_laws import make_finished, make_report, make_trial, opened, same
 
 ODD = (0.1, -0.0, math.nan, math.inf, -math.inf, 5e-324, 1e308, -1e-310)
@@ -26,6 +26,13 @@ def create(store: Store) -> str:
     lease = store_laws.create(store, *finished, *(make_trial(len(ODD) + number) for number in range(len(ODD))))
     reports = tuple(make_report(len(ODD) + number, 1, value) for number, value in enumerate(ODD))
     store.record(lease, Barrier(reports, seconds=0.1))
+    store.add_partition(lease, 1, repeat_laws.make_partition(1))
+    repeats = tuple(repeat_laws.make_repeat(number, 1, value) for number, value in enumerate(ODD))
+    halves = (value if abs(value) < 1 or not math.isfinite(value) else 65504.0 for value in ODD)
+    kept = tuple(repeat_laws.make_answers(number, 1, value) for number, value in enumerate(halves))
+    store.record(lease, Barrier(repeats=repeats, kept=kept))
+    for kind in get_args(FindingKind):
+        store.keep(lease.study, repeat_laws.make_finding(kind))
     store.release(lease)
     return next(study.name for study in store.studies() if store.study(study.name).uuid == lease.study)
 
@@ -60,9 +67,11 @@ def test_a_study_is_the_same_after_every_database(sqlite_url: str, postgres_url:
         urls = (sqlite_url, postgres_url, mariadb_url, sqlite_url.replace("study.db", "home.db"))
         stores = [stack.enter_context(opened(url)) for url in urls]
         name = create(stores[0])
-        store_laws.create(stores[1])  # ids differ
+        other = store_laws.create(stores[1])  # ids differ
+        stores[1].keep(other.study, repeat_laws.make_finding("score"))
         before = everything(stores[0], name)
-        assert len(before["foldtune_curves"]) == len(ODD)
+        assert len(before["foldtune_curves"]) == len(before["foldtune_repeats"]) == len(before["foldtune_answers"])
+        assert len(before["foldtune_findings"]) == len(get_args(FindingKind))
         for source, target in pairwise(stores):
             copy_study(name, source, target)
             assert same(without_signs_of_zero(everything(target, name)), without_signs_of_zero(before))
@@ -77,6 +86,7 @@ def test_a_study_is_the_same_after_every_database(sqlite_url: str, postgres_url:
 
 def test_many_rows_are_copied_in_parts(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("foldtune.store.copy._AT_ONCE", 3)
+    monkeypatch.setattr("foldtune.store.copy._ANSWERS_AT_ONCE", 3)
     with opened(sqlite_url) as source, opened(sqlite_url.replace("study.db", "other.db")) as target:
         name = create(source)
         copy_study(name, source, target)

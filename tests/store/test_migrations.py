@@ -124,11 +124,24 @@ def test_upgraded_tables_are_those_of_a_new_database(old_url: str, request: pyte
         assert differences(store.engine) == []
         with creating(store.engine) as connection:
             views.drop(connection)
-            for table in ("findings", "answers", "repeats", "curves", "leases", "trials", "folds", "studies", "version"):
-                connection.execute(text(f"DROP TABLE foldtune_{table}"))
+            for table in (*reversed(Base.metadata.sorted_tables), VERSION_TABLE):
+                connection.execute(text(f"DROP TABLE {table}"))
     with opened(old_url) as store:
         assert differences(store.engine) == []
         assert described(store.engine) == upgraded
+
+
+def test_the_tables_before_are_upgraded_alone(url: str) -> None:
+    engine = connect(url, create=True)
+    with creating(engine) as connection:
+        migrate(connection, REVISIONS[-2])
+    engine.dispose()
+    with pytest.raises(StoreError, match="was made by an older foldtune"):
+        Store(url)
+    assert upgrade(url) == BROUGHT[-1:]
+    with opened(url) as store:
+        assert differences(store.engine) == []
+        assert store.studies() == []
 
 
 def differences(engine: Engine) -> list[Any]:

@@ -12,9 +12,10 @@ from sqlalchemy import text
 
 from foldtune.errors import StoreError
 from foldtune.store import views
-from foldtune.store.records import Barrier, StudyRecord, TrialRecord
+from foldtune.store.records import Barrier, RepeatRecord, StudyRecord, TrialRecord
 from foldtune.store.store import Store
 from foldtune.testing import store_laws
+from foldtune.testing.repeat_laws import make_answers, make_finding
 from foldtune.testing.store_laws import make_finished, make_report, make_study, make_trial, opened
 
 SHARED_DATABASE = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -51,11 +52,13 @@ def test_laws_tell_stores_apart_that_lose_something() -> None:
 def test_a_deleted_study_takes_its_rows_along_and_leaves_its_id(url: str) -> None:
     with opened(url) as store:
         lease = store_laws.create(store, make_trial(0))
-        store.record(lease, Barrier((make_report(0, 1),)))
+        repeat = RepeatRecord(0, 1)
+        store.record(lease, Barrier((make_report(0, 1),), repeats=(repeat,), kept=(make_answers(0, 0),)))
+        store.keep(lease.study, make_finding("score"))
         with store.engine.begin() as connection:
             old = connection.execute(text("SELECT max(id) FROM foldtune_studies")).scalar_one()
             connection.execute(text("DELETE FROM foldtune_studies WHERE id = :id"), {"id": old})
-            for table in ("folds", "leases", "trials", "curves"):
+            for table in ("folds", "leases", "trials", "curves", "repeats", "answers", "findings"):
                 count = text(f"SELECT count(*) FROM foldtune_{table} WHERE study_id = :id")
                 assert connection.execute(count, {"id": old}).scalar_one() == 0
         store_laws.create(store)

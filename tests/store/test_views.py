@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ from foldtune.search.result import read_result, value
 from foldtune.store.records import Barrier
 from foldtune.store.store import Store
 from foldtune.testing import store_laws
+from foldtune.testing.repeat_laws import make_answers, make_partition, make_repeat, make_repeated
 from foldtune.testing.store_laws import K, make_finished, make_report, make_trial, opened
 
 TRIALS = (
     make_finished(0, 0.5),
-    make_finished(1, 0.25),
+    replace(make_finished(1, 0.25), n_parameters=2**40),
     make_finished(2, 0.5),
     make_trial(3, state="failed", finished_at=make_finished(3, 0).finished_at, epochs=1),
     make_trial(4, state="pruned", finished_at=make_finished(4, 0).finished_at, epochs=1),
@@ -51,6 +53,9 @@ def store(request: pytest.FixtureRequest, url: str) -> Any:
             for trial in scored
         ]
         store.record(lease, Barrier(trials=tuple(trials)))
+        store.add_partition(lease, 1, make_partition(1))
+        repeated = tuple(make_repeated(trial, 1, 0.9) for trial in (2, 4, 6))  # no view shows them
+        store.record(lease, Barrier(repeated, repeats=(make_repeat(2, 1, 0.9),), kept=(make_answers(2, 1),)))
         store_laws.create(store)  # a study without trials
         yield store
 
@@ -75,7 +80,8 @@ def test_the_leaderboard_ranks_as_show_does(store: Store) -> None:
         expected = value(trial)
         missing = expected is None or math.isnan(expected)
         assert row["value"] is None if missing else row["value"] == pytest.approx(expected, rel=1e-12)
-        assert row["seconds"] == trial.seconds and row["engine"] == trial.engine
+        kept = (trial.seconds, trial.engine, trial.n_parameters)
+        assert (row["seconds"], row["engine"], row["n_parameters"]) == kept
 
 
 def test_fold_curves_are_those_that_python_reads(store: Store) -> None:

@@ -116,7 +116,7 @@ def test_an_unexpected_error_of_a_command_does_not_show_it(
 
     monkeypatch.setattr("foldtune.store.engine.connect", lambda url, create: create_engine(url))
     monkeypatch.setattr("foldtune.store.store.connect", lambda url, create: create_engine(url))
-    monkeypatch.setattr("foldtune.store.store.has_tables", lambda engine: True)
+    monkeypatch.setattr("foldtune.store.store.need_tables", lambda engine: None)
     monkeypatch.setattr(Store, "studies", broken)
     with pytest.raises(RuntimeError, match="an accident") as caught:
         foldtune("list", "--storage", URLS["PostgreSQL that does not answer"])

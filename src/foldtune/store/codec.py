@@ -1,8 +1,8 @@
 """Arrays and JSON trees as the database holds them: exact to the last bit, bounded in size, never pickled.
 
 An array is stored as `magic, packed, dtype, ndim, shape..., payload`, little-endian; packed integers as differences,
-packed floats as all first bytes, then all second ones, and so on. A tree is JSON text, in which a float that JSON cannot
-hold stands as `{"$float": "nan"}`; a mapping's own keys that begin with `$` get one more.
+packed floats as all first bytes, then all second ones, and so on. A tree is JSON text, in which a float that JSON
+cannot hold stands as `{"$float": "nan"}`; a mapping's own keys that begin with `$` get one more.
 """
 
 import json

@@ -30,7 +30,8 @@ def fits(tree: Any, kind: Any) -> bool:
         return any(fits(tree, part) for part in parts)
     if is_dataclass(kind):
         types = {field.name: field.type for field in fields(kind)}
-        return isinstance(tree, dict) and set(tree) == set(types) and all(fits(tree[name], types[name]) for name in tree)
+        same = isinstance(tree, dict) and set(tree) == set(types)
+        return same and all(fits(tree[name], types[name]) for name in types)
     return type(tree) in ((int, float) if kind is float else (kind,))
 
 

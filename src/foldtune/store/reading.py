@@ -6,10 +6,9 @@ from typing import Any, get_args
 from sqlalchemy import ColumnElement, Connection, Row, Select, func, select
 
 from foldtune.errors import StoreError, nearest
-from foldtune.store import rows
+from foldtune.store import records, rows
 from foldtune.store.border import redact
-from foldtune.store.records import Changes, Curves, Finding, FindingKind, RepeatRecord
-from foldtune.store.records import StudyRecord, StudySummary, TrialRecord
+from foldtune.store.records import Changes, Curves, StudyRecord, StudySummary, TrialRecord
 from foldtune.store.tables import AnswersRow, CurveRow, FindingRow, FoldRow, RepeatRow, StudyRow, TrialRow
 from foldtune.values import Fold, OutOfFold, TrialState
 
@@ -108,7 +107,7 @@ def partition(connection: Connection, of: int, repeat: int) -> tuple[Fold, ...]:
     return _partitions(connection, FoldRow.study_id == of, FoldRow.repeat == repeat).get(repeat, ())
 
 
-def repeats(connection: Connection, uuid: str) -> list[RepeatRecord]:
+def repeats(connection: Connection, uuid: str) -> list[records.RepeatRecord]:
     """A study's repeats, by trial, then by number."""
     of = select(RepeatRow).where(RepeatRow.study_id == study_id(connection, uuid))
     return [rows.repeat_record(row) for row in connection.execute(of.order_by(RepeatRow.trial, RepeatRow.repeat))]
@@ -123,7 +122,7 @@ def answers(connection: Connection, uuid: str, repeat: int) -> dict[int, OutOfFo
     return {row.trial: rows.out_of_fold(row, folds) for row in connection.execute(kept.order_by(AnswersRow.trial))}
 
 
-def findings(connection: Connection, uuid: str, kind: FindingKind | None) -> list[Finding]:
+def findings(connection: Connection, uuid: str, kind: records.FindingKind | None) -> list[records.Finding]:
     """What was found out about a study, oldest first."""
     found = select(FindingRow).where(FindingRow.study_id == study_id(connection, uuid)).order_by(FindingRow.id)
     wanted = found if kind is None else found.where(FindingRow.kind == kind)

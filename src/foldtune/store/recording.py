@@ -21,6 +21,12 @@ def create_study(connection: Connection, study: StudyRecord) -> None:
     _add_folds(connection, stored.inserted_primary_key.id, 0, study.folds)
 
 
+def taken(name: str) -> Problem:
+    """The problem of a study whose name another has."""
+    hint = "Give the study another name, or continue the stored one."
+    return Problem((), "a study's name must be new in its database", name, hint)
+
+
 def update_spec(connection: Connection, uuid: str, spec: Mapping[str, Any]) -> None:
     """Replace a study's definition."""
     study_id, tick = leases.lock(connection, uuid)

@@ -7,9 +7,9 @@ from sqlalchemy import delete, select, update
 
 from foldtune.errors import StoreError
 from foldtune.store import rows
-from foldtune.store.leases import Turn
 from foldtune.store.codec import DAMAGED
 from foldtune.store.kinds import fits
+from foldtune.store.leases import Turn
 from foldtune.store.tables import AnswersRow, CurveRow, RepeatRow, TrialRow
 from foldtune.values import Failure
 
@@ -36,8 +36,8 @@ def earlier_failures(attrs: Mapping[str, Any]) -> list[dict[str, str]]:
     """
     failures = attrs.get(FAILURES, [])
     if not fits(failures, list[Failure]):
-        place = ("foldtune_trials", "attrs", FAILURES)
-        raise StoreError.of(place, "a failure must have a kind, a message and a traceback", f"{failures!r:.40}", DAMAGED)
+        rule = "a failure must have a kind, a message and a traceback"
+        raise StoreError.of(("foldtune_trials", "attrs", FAILURES), rule, f"{failures!r:.40}", DAMAGED)
     return list(failures)
 
 

@@ -58,6 +58,17 @@ def has_tables(engine: Engine) -> bool:
     return found is not None
 
 
+def need_tables(engine: Engine) -> None:
+    """Refuse a database without foldtune's tables, or with those of another version.
+
+    Raises:
+        StoreError: they are not there.
+    """
+    if not has_tables(engine):
+        hint = "Check `--storage`; `foldtune run` creates a study."
+        raise StoreError.of((), "the database must hold a study of foldtune's", redact(engine.url), hint)
+
+
 def create_tables(engine: Engine) -> None:
     """Create foldtune's tables and views unless they are there; processes that start at once wait for the first.
 

@@ -1,20 +1,18 @@
-"""The store: studies, trials and curves in a database. Nothing else opens transactions."""
+"""The store: all that is known of studies, in a database. Nothing else opens transactions."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
-from foldtune.errors import Problem, StoreError
-from foldtune.store import leases, reading, recording
+from foldtune.store import leases, reading, recording, records
 from foldtune.store.border import redact
 from foldtune.store.engine import connect
 from foldtune.store.leases import Turn, Write
 from foldtune.store.reading import Means
-from foldtune.store.records import Barrier, Changes, Curves, Finding, FindingKind, Lease, Place, RepeatRecord
-from foldtune.store.records import StudyRecord, StudySummary, TrialRecord
+from foldtune.store.records import Barrier, Changes, Curves, Lease, Place, StudyRecord, StudySummary, TrialRecord
 from foldtune.store.retrying import put_back
-from foldtune.store.schema import create_tables, has_tables
+from foldtune.store.schema import create_tables, need_tables
 from foldtune.store.transactions import Transactions
 from foldtune.values import Fold, OutOfFold
 
@@ -45,11 +43,7 @@ class Store:
         self._transactions = Transactions(self.engine)
         with ExitStack() as undo:
             undo.callback(self.close)
-            if create:
-                create_tables(self.engine)
-            elif not has_tables(self.engine):
-                hint = "Check `--storage`; `foldtune run` creates a study."
-                raise StoreError.of((), "the database must hold a study of foldtune's", self.url, hint)
+            (create_tables if create else need_tables)(self.engine)
             undo.pop_all()
 
     def close(self) -> None:
@@ -62,9 +56,8 @@ class Store:
         Raises:
             StoreError: its name is taken.
         """
-        hint = "Give the study another name, or continue the stored one."
-        taken = Problem((), "a study's name must be new in its database", study.name, hint)
-        self._transactions.write_once(lambda connection: recording.create_study(connection, study), taken)
+        work = partial(recording.create_study, study=study)
+        self._transactions.write_once(work, recording.taken(study.name))
 
     def study(self, name: str) -> StudyRecord:
         """The study of that name.
@@ -187,7 +180,7 @@ class Store:
         """
         self._transactions.write(lambda connection: recording.add_partition(connection, lease, repeat, folds))
 
-    def keep(self, uuid: str, finding: Finding) -> None:
+    def keep(self, uuid: str, finding: records.Finding) -> None:
         """Store a finding: an audit beside the others, anything else in place of the one before.
 
         Nothing happens where it is stored already, or one of its kind that is from a later tick.
@@ -234,7 +227,7 @@ class Store:
         """The folds of every stored partition, by repeat; 0 is the study's own."""
         return self._transactions.read(lambda connection: reading.partitions(connection, uuid))
 
-    def repeats(self, uuid: str) -> list[RepeatRecord]:
+    def repeats(self, uuid: str) -> list[records.RepeatRecord]:
         """What is trained once more, by trial, then by repeat."""
         return self._transactions.read(lambda connection: reading.repeats(connection, uuid))
 
@@ -246,7 +239,7 @@ class Store:
         """
         return self._transactions.read(lambda connection: reading.answers(connection, uuid, repeat))
 
-    def findings(self, uuid: str, kind: FindingKind | None = None) -> list[Finding]:
+    def findings(self, uuid: str, kind: records.FindingKind | None = None) -> list[records.Finding]:
         """What was found out about a study, of that kind or of any; oldest first."""
         return self._transactions.read(lambda connection: reading.findings(connection, uuid, kind))
 

@@ -18,7 +18,7 @@ from foldtune.store.codec import DAMAGED
 from foldtune.store.kinds import fits
 
 MAX_SENT_BYTES = 2**24 - 2**16
-"""Of an array, escaped: a statement with it fits into 16 MiB, which MariaDB takes in one packet unless told otherwise."""
+"""Of an array, escaped: a statement with it fits into 16 MiB, all that MariaDB takes unless told otherwise."""
 
 T = TypeVar("T")
 
@@ -48,7 +48,9 @@ class Stored(TypeDecorator[T]):
                 raise StoreError(problems) from error
             except (ValueError, TypeError, OverflowError) as error:
                 shown = f"{value!r:.40} ({error})"
-                raise StoreError.of(self.place, "a stored value must be of its column's kind", shown, DAMAGED) from error
+                raise StoreError.of(
+                    self.place, "a stored value must be of its column's kind", shown, DAMAGED
+                ) from error
 
         return read
 

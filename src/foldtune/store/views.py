@@ -9,10 +9,10 @@ SELECT study, trial, ROW_NUMBER() OVER (
         CASE WHEN state = 'pruned' THEN -epochs ELSE 0 END,
         CASE WHEN minimized = 1 THEN COALESCE(value, 0) ELSE -COALESCE(value, 0) END,
         trial
-) AS place, state, value, epochs, seconds, engine, origin, params, started_at, finished_at
+) AS place, state, value, epochs, seconds, engine, origin, n_parameters, params, started_at, finished_at
 FROM (
     SELECT s.name AS study, t.number AS trial, t.state, COALESCE(t.value, c.mean) AS value, t.epochs, t.seconds,
-        t.engine, t.origin, t.params, t.started_at, t.finished_at, {minimized} AS minimized
+        t.engine, t.origin, t.n_parameters, t.params, t.started_at, t.finished_at, {minimized} AS minimized
     FROM foldtune_studies s JOIN foldtune_trials t ON t.study_id = s.id
     LEFT JOIN foldtune_curves c ON c.study_id = t.study_id AND c.trial = t.number AND c.repeat = 0
         AND c.epoch = t.epochs AND t.state = 'pruned'

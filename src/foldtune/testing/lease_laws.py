@@ -21,6 +21,7 @@ from foldtune.store.clock import now_s
 from foldtune.store.records import Barrier, Changes, Lease, Place, TrialRecord
 from foldtune.store.store import Store
 from foldtune.store.tables import LeaseRow, TrialRow
+from foldtune.testing.repeat_laws import make_answers, make_finding, make_partition, make_repeat, make_repeated
 from foldtune.testing.store_laws import (
     LONG_S,
     START_S,
@@ -55,6 +56,8 @@ def check_a_late_worker_cannot_write(url: str) -> None:
             lambda: store.renew(late, LONG_S),
             lambda: store.reserve(late, 1, 9),
             lambda: store.take_over(late, lambda _: True),
+            lambda: store.add_partition(late, 1, make_partition(1)),
+            lambda: store.record(late, Barrier(repeats=(make_repeat(2, 1, 0.5),))),
         ):
             refused(
                 attempt, f"must still hold its lease to write, however: lease {late.token}. Another", LeaseLostError
@@ -294,6 +297,12 @@ def _work_through(store: Store) -> list[object]:
     for epoch in (2, 3, 4, 5):
         store.record(lease, make_barrier(0, epoch))
         store.renew(lease, LONG_S)
+    store.add_partition(lease, 1, make_partition(1))
+    store.record(lease, Barrier((make_repeated(0, 1),), repeats=(make_repeat(0, 1, 0.5),), kept=(make_answers(0, 1),)))
+    for finding in (make_finding("score"), make_finding("test")):
+        store.keep(study.uuid, finding)
+    answers += [store.partitions(study.uuid), store.repeats(study.uuid), store.curves(study.uuid, 0, 1)]
+    answers += [store.answers(study.uuid, 1), store.findings(study.uuid)]
     changes = store.changes(study.uuid, 3)
     held = select(LeaseRow.writes).where(LeaseRow.id == lease.token)
     with store.engine.connect() as connection:

@@ -199,7 +199,7 @@ def check_record_is_whole(url: str) -> None:
         refused(lambda: store.record(lease, replace(after, reports=before.reports)), "stored once, .* trial 0 epoch 1")
         stood = contents(store, uuid)
         failures = 0
-        while not _survives(store, lease, after, failures):
+        while not survives(store, lease, after, failures):
             failures += 1
             assert contents(store, uuid) == stood
         assert failures >= 6  # locks, points, trials, ticks
@@ -310,6 +310,24 @@ def refused(call: Callable[[], object], message: str, error: type[StoreError] = 
         raise AssertionError(f"no {error.__name__}: {message}")
 
 
+def survives(store: Store, lease: Lease, barrier: Barrier, failing: int) -> bool:
+    """Record a barrier while its statement number `failing` breaks off; whether it had fewer."""
+    count = iter(range(failing + 1_000))
+
+    def break_off(*_: object) -> None:
+        if next(count) == failing:
+            raise _InjectedError
+
+    event.listen(store.engine, "before_cursor_execute", break_off)
+    try:
+        store.record(lease, barrier)
+    except _InjectedError:
+        return False
+    finally:
+        event.remove(store.engine, "before_cursor_execute", break_off)
+    return True
+
+
 def wait_until(condition: Callable[[], bool]) -> None:
     """Wait for something that another process does."""
     deadline = monotonic() + START_S
@@ -326,24 +344,6 @@ def _bits(array: NDArray[Any]) -> bytes:
 
 class _InjectedError(Exception):
     """The failure of a statement."""
-
-
-def _survives(store: Store, lease: Lease, barrier: Barrier, failing: int) -> bool:
-    """Record a barrier while its statement number `failing` breaks off; whether it had fewer."""
-    count = iter(range(failing + 1_000))
-
-    def break_off(*_: object) -> None:
-        if next(count) == failing:
-            raise _InjectedError
-
-    event.listen(store.engine, "before_cursor_execute", break_off)
-    try:
-        store.record(lease, barrier)
-    except _InjectedError:
-        return False
-    finally:
-        event.remove(store.engine, "before_cursor_execute", break_off)
-    return True
 
 
 def _start(url: str, name: str, line: StartingLine) -> None:
