@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from foldtune import refs, space
-from foldtune.report import text
+from foldtune.report import terminal, text
 from foldtune.search.forecast import Forecast, forecast
 from foldtune.search.plan import Plan, make_plan
 from foldtune.search.run import default_workers
@@ -28,8 +27,8 @@ def check(study: Path, *, overrides: list[str], data: Path | None, as_json: bool
     if as_json:
         typer.echo(json.dumps(_document(plan, expected)))
         return
-    console = Console()
-    console.print(f"[green]{study} is good.[/green]", highlight=False)
+    console = terminal.console()
+    console.print(Text(f"{study} is good.", style="green"))
     table = Table.grid(padding=(0, 2))
     for heading, line in _lines(plan, expected):
         table.add_row(Text(heading, style="bold"), line)

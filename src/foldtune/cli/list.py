@@ -4,9 +4,9 @@ import json
 from dataclasses import asdict
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from foldtune.report.terminal import console
 from foldtune.store.records import StudySummary
 from foldtune.store.store import Store
 
@@ -26,7 +26,7 @@ def list_studies(storage: str, *, as_json: bool) -> None:
     table.add_column("created")
     for study in studies:
         table.add_row(*_row(study))
-    Console().print(table if studies else "There are no studies yet. `foldtune run STUDY.yaml` creates one.")
+    console().print(table if studies else "There are no studies yet. `foldtune run STUDY.yaml` creates one.")
 
 
 def _row(study: StudySummary) -> tuple[str, ...]:

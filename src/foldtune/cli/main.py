@@ -262,7 +262,9 @@ def main() -> None:
 
 
 def _fail(error: FoldtuneError, code: int) -> None:
-    lines = str(error).splitlines()
+    from foldtune.report.terminal import printable
+
+    lines = printable(str(error)).splitlines()
     typer.echo("\n".join(f"error: {line}" for line in lines), err=True)
     if len(lines) > 1 and isinstance(error, RequestError):
         typer.echo(f"{len(lines)} problems; nothing was run or written.", err=True)

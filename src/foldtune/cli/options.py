@@ -24,7 +24,7 @@ def study_names(incomplete: str) -> list[str]:
         return []
     names = [study.name for study in store.studies()]
     store.close()
-    return [name for name in names if name.startswith(incomplete)]
+    return [name for name in names if name.startswith(incomplete) and name.isprintable()]
 
 
 StudyFile = Annotated[Path, typer.Argument(help="The study file (YAML).", show_default=False)]

@@ -6,6 +6,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from foldtune.report.terminal import Printable
 from foldtune.report.text import duration, number
 from foldtune.search.status import RunningTrial, Status
 
@@ -46,7 +47,7 @@ class Progress:
             for line in status.news:
                 self.console.print(line, highlight=False)
         if self.live:
-            self.live.update(draw(status))
+            self.live.update(Printable(draw(status)))
 
 
 def draw(status: Status) -> RenderableType:

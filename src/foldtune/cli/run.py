@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from rich.console import Console
 from rich.logging import RichHandler
 
 from foldtune.cli.options import STORAGE
 from foldtune.cli.progress import BEGINNING, Progress
 from foldtune.report.leaderboard import next_steps, summary
+from foldtune.report.terminal import console
 from foldtune.search import ray_workers
 from foldtune.search import run as searching
 from foldtune.search.ray_workers import Cluster
@@ -98,14 +98,14 @@ def _report(request: Request, search: Callable[[Watch], StudyResult]) -> None:
     if request.as_json:
         typer.echo(json.dumps(result.to_dict(), allow_nan=False))
     else:
-        Console().print(summary(result))
+        console().print(summary(result))
     if result.ending == "interrupted":
         again = f"foldtune resume {shlex.quote(result.name)}{_storage_option(request.storage)}"
         stderr.print(f"\nInterrupted; {result.finished} of {result.budget} trials are saved. Go on with: {again}")
         sys.exit(130)
     if not request.as_json:
-        Console().print()
-        Console().print(next_steps(result, redact(request.storage), STORAGE))
+        console().print()
+        console().print(next_steps(result, redact(request.storage), STORAGE))
     if result.best is None and result.finished:
         stderr.print(f"\nNo trial was completed. See why: foldtune trial {shlex.quote(result.name)} 0")
         sys.exit(1)
@@ -115,7 +115,7 @@ def _report(request: Request, search: Callable[[Watch], StudyResult]) -> None:
 @contextmanager
 def _shown(request: Request, beginning: str = BEGINNING) -> Iterator[Progress]:
     """Progress and the log on stderr."""
-    stderr = Console(stderr=True)
+    stderr = console(stderr=True)
     handler = RichHandler(console=stderr, show_path=False, show_time=False)
     logging.basicConfig(level=logging.WARNING, handlers=[handler], format="%(message)s")
     logging.getLogger("foldtune").setLevel(logging.WARNING if request.quiet else logging.INFO)

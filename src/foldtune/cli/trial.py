@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from foldtune.cli.options import STORAGE
-from foldtune.report import text
+from foldtune.report import terminal, text
 from foldtune.report.leaderboard import STATE_STYLES, configuration
 from foldtune.store.border import redact
 from foldtune.store.records import Curves, StudyRecord, TrialRecord
@@ -32,7 +31,7 @@ def show_trial(name: str, number: int, storage: str, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(_finite(_document(study, trial, curves)), allow_nan=False))
         return
-    console = Console()
+    console = terminal.console()
     heading = Text.assemble((f"{name}, trial {number}", "bold"), "  ", (trial.state, STATE_STYLES[trial.state]))
     exempt = ", exempt from pruning" if trial.exempt else ""
     trained = f"{trial.epochs} epochs, {text.duration(trial.seconds)}, {trial.engine}"

@@ -1,6 +1,6 @@
 """The leaderboard, and what a study's end says."""
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.syntax import Syntax
 from rich.table import Table
@@ -8,6 +8,7 @@ from rich.text import Text
 
 from foldtune.report import text
 from foldtune.report.importance import by_importance
+from foldtune.report.terminal import console
 from foldtune.search.result import StudyResult, metric_means, value
 from foldtune.store.records import TrialRecord
 
@@ -69,7 +70,7 @@ def next_steps(result: StudyResult, storage: str, default_storage: str) -> Rende
 
 def print_summary(result: StudyResult, top: int = 15) -> None:
     """Print heading, leaderboard and the best configuration on stdout."""
-    Console(soft_wrap=False).print(summary(result, top))
+    console(soft_wrap=False).print(summary(result, top))
 
 
 def _row(result: StudyResult, trial: TrialRecord, others: list[str], names: list[str]) -> tuple[RenderableType, ...]:

@@ -120,7 +120,7 @@ class Array(Stored[NDArray[Any]]):
     def process_bind_param(self, value: NDArray[Any] | None, dialect: Dialect) -> bytes | None:
         if value is None:
             return None
-        self._check(value)
+        self._check(value, None)
         data = codec.encode(value, packed=self.packed)
         if self.sent and (size := len(data) + sum(map(data.count, _ESCAPED))) > MAX_SENT_BYTES:
             rule = f"a trial's answers must take at most {MAX_SENT_BYTES} bytes on their way to the database"
@@ -131,13 +131,13 @@ class Array(Stored[NDArray[Any]]):
         if value is None:
             return None
         array = codec.decode(value)
-        self._check(array)
+        self._check(array, DAMAGED)
         return array
 
-    def _check(self, array: NDArray[Any]) -> None:
+    def _check(self, array: NDArray[Any], hint: str | None) -> None:
         if array.dtype.newbyteorder("<").str not in self.dtypes or array.ndim != self.ndim:
             rule = f"a stored array must be of {' or '.join(self.dtypes)} and have {self.ndim} axes"
-            raise StoreError.of((), rule, f"{array.dtype} and {array.ndim}", DAMAGED)
+            raise StoreError.of((), rule, f"{array.dtype} and {array.ndim}", hint)
 
 
 class _Untyped(UserDefinedType[float]):
