@@ -155,7 +155,8 @@ def test_missing_tables_are_named(url: str) -> None:
     [
         "DELETE FROM foldtune_curves WHERE epoch = 1",
         "UPDATE foldtune_curves SET losses = '[1, 2]'",
-        "UPDATE foldtune_curves SET losses = '{}'",
+        "UPDATE foldtune_curves SET losses = '[{}, 1, 2]'",
+        'UPDATE foldtune_curves SET losses = \'["1", "2", "3"]\'',
         "UPDATE foldtune_curves SET scores = '[[1, 2], [1, 2], [1]]'",
         "UPDATE foldtune_curves SET scores = '[[[1], 2], [1, 2], [1, 2]]' WHERE epoch = 2",
     ],

@@ -10,11 +10,12 @@ import pytest
 from sqlalchemy import text
 
 from foldtune.search.result import read_result, value
+from foldtune.store.codec import dump
 from foldtune.store.records import Barrier
 from foldtune.store.store import Store
 from foldtune.testing import store_laws
 from foldtune.testing.repeat_laws import make_answers, make_partition, make_repeat, make_repeated
-from foldtune.testing.store_laws import K, make_finished, make_report, make_trial, opened
+from foldtune.testing.store_laws import METRICS, K, make_finished, make_report, make_trial, opened
 
 TRIALS = (
     make_finished(0, 0.5),
@@ -34,8 +35,8 @@ def store(request: pytest.FixtureRequest, url: str) -> Any:
     with opened(url) as store:
         lease = store_laws.create(store, *TRIALS)
         with store.engine.begin() as connection:
-            goals = str(list(request.param)).replace("'", '"').replace(" ", "")
-            connection.execute(text("UPDATE foldtune_studies SET directions = :goals"), {"goals": goals})
+            goals = {"goals": dump(request.param), "names": dump(METRICS[: len(request.param)])}
+            connection.execute(text("UPDATE foldtune_studies SET directions = :goals, objectives = :names"), goals)
         odd = {5: math.nan, 6: math.inf, 3: -math.inf}
         for epoch in (1, 2):
             reports = (make_report(trial, epoch, odd.get(trial, 0.1 * trial)) for trial in range(3, 7))

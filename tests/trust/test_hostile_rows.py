@@ -75,6 +75,15 @@ def test_numbers_that_are_none_are_refused_at_their_column(
     assert code == 2 and f"foldtune_{table}.{column}: a stored value must be of its column's kind" in err
 
 
+@pytest.mark.parametrize("spec", [{}, {"search": 7}, {"search": {"trials": "x"}}, {"search": {"trials": None}}])
+def test_a_definition_without_a_budget_is_refused(
+    database: Database, foldtune: Callable[..., Answer], spec: Any
+) -> None:
+    database.write("studies", "spec", json.dumps(spec))
+    code, err, _ = foldtune("show", "victim")
+    assert code == 2 and "foldtune_studies.spec.search.trials: a stored study must say how many trials" in err
+
+
 @pytest.mark.parametrize("failures", [7, ["x"], [{"kind": "diverged"}], {"kind": 1}])
 def test_noted_failures_of_another_shape_are_refused(
     database: Database, foldtune: Callable[..., Answer], failures: Any

@@ -4,7 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from foldtune.errors import StoreError
 from foldtune.spec.schema import SearchSpec
+from foldtune.store.codec import DAMAGED
 from foldtune.store.records import Curves, StudyRecord, TrialRecord
 from foldtune.store.store import Store
 from foldtune.train.stopping import fold_mean
@@ -49,7 +51,12 @@ class StudyResult:
     @property
     def budget(self) -> int:
         """Trials in all."""
-        return int(self.record.spec["search"].get("trials", SearchSpec().trials))
+        search = self.record.spec.get("search")
+        trials = search.get("trials", SearchSpec().trials) if isinstance(search, dict) else None
+        if not isinstance(trials, int):
+            place = ("foldtune_studies", "spec", "search", "trials")
+            raise StoreError.of(place, "a stored study must say how many trials it may have", trials, DAMAGED)
+        return trials
 
     @property
     def finished(self) -> int:

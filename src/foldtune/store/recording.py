@@ -10,9 +10,9 @@ from foldtune.errors import LeaseLostError, Problem, StoreError
 from foldtune.store import leases, reading, rows
 from foldtune.store.leases import ELSEWHERE, Turn
 from foldtune.store.reading import no_trial
-from foldtune.store.records import AuditKind, Barrier, Finding, Lease, StudyRecord
+from foldtune.store.records import AuditKind, Barrier, Finding, Kept, Lease, RepeatRecord, StudyRecord
 from foldtune.store.tables import AnswersRow, CurveRow, FindingRow, FoldRow, RepeatRow, StudyRow, TrialRow
-from foldtune.values import Fold
+from foldtune.values import EpochReport, Fold
 
 
 def create_study(connection: Connection, study: StudyRecord) -> None:
@@ -61,8 +61,8 @@ def record(turn: Turn, barrier: Barrier) -> None:
     trials = {trial.number: trial for trial in (*barrier.trials, *barrier.asked)}
     reported = {report.trial for report in barrier.reports if not report.repeat}
     own = reported.union(trials, (kept.trial for kept in barrier.kept if not kept.repeat))
-    repeated = {each.trial for each in (*barrier.reports, *barrier.repeats, *barrier.kept) if each.repeat}
-    _check(turn, own, repeated)
+    several: tuple[EpochReport | RepeatRecord | Kept, ...] = (*barrier.reports, *barrier.repeats, *barrier.kept)
+    _check(turn, own, {each.trial for each in several if each.repeat})
     of = {"study_id": turn.study_id}
     _execute(turn, insert(CurveRow), [{**of, **rows.curve_columns(report)} for report in barrier.reports])
     stamp = {"of": turn.study_id, "tick": turn.tick}

@@ -37,6 +37,11 @@ def study_record(row: Any, folds: Sequence[Any]) -> StudyRecord:
     """The study of a row of `foldtune_studies` and its folds' rows, in order."""
     columns = {field.name: getattr(row, field.name) for field in fields(StudyRecord) if field.name != "folds"}
     tuples: dict[str, Any] = {name: tuple(columns[name]) for name in ("objectives", "directions", "metrics")}
+    n_objectives = len(tuples["objectives"])
+    if not n_objectives or n_objectives != len(tuples["directions"]) or n_objectives > len(tuples["metrics"]):
+        rule = "a stored study must have objectives, a direction for each, and a metric for each"
+        found = ", ".join(f"{len(tuples[name])} {name}" for name in tuples)
+        raise StoreError.of(("foldtune_studies", "objectives"), rule, found, DAMAGED)
     return StudyRecord(**columns | tuples | {"folds": partition(folds)})
 
 
