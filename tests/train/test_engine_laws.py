@@ -208,11 +208,6 @@ def test_answers_give_the_scores(make: MakeEngine, setup: TrainingSetup, config:
 
 
 @over_heads
-def test_answers_go_on(make: MakeEngine, setup: TrainingSetup, config: Config) -> None:
-    laws.check_answers_go_on(make, setup, config)
-
-
-@over_heads
 def test_answers_not_kept(make: MakeEngine, setup: TrainingSetup, config: Config) -> None:
     laws.check_answers_not_kept(make, setup, config)
 

@@ -6,7 +6,6 @@ is broken. The rows are few and made here; every fold trains in well under a sec
 
 from foldtune.testing.engine_laws.answers import (
     check_answers_give_the_scores,
-    check_answers_go_on,
     check_answers_not_kept,
     check_counts_parameters,
 )
@@ -66,7 +65,6 @@ __all__ = [
     "assert_same_reports",
     "assert_same_results",
     "check_answers_give_the_scores",
-    "check_answers_go_on",
     "check_answers_not_kept",
     "check_chosen_epoch_reads_other_folds",
     "check_counts_parameters",

@@ -15,7 +15,7 @@ from foldtune.testing.engine_laws.studies import make_job
 from foldtune.train.checkpoint import dump
 from foldtune.train.engine import Run, TrainingSetup
 from foldtune.train.stopping import eligible_epochs
-from foldtune.values import Config, DataShape, Floats, Job, OutOfFold, TrialResult
+from foldtune.values import Config, DataShape, Floats, Job, TrialResult
 
 Array = NDArray[Any]
 
@@ -26,39 +26,27 @@ def check_answers_give_the_scores(make: MakeEngine, setup: TrainingSetup, config
     Args:
         make: the engine under test.
         setup: as `make_setup` gives it.
-        config: without label smoothing, planned for more epochs than may be chosen.
-    """
-    job, planned = make_job(config), int(config["training"]["epochs"])
-    grid = eligible_epochs(planned, planned)
-    between = max({*range(planned)} - {*grid}, default=0)
-    assert between, "the law needs an epoch that may not be chosen"
-    for epochs in (1, between, planned):
-        runs = [_after(make, setup, job, epochs) for _ in range(2)]
-        state = saved(runs[0])[0]
-        assert tuple(state["answers"]) == eligible_epochs(planned, epochs)
-        stops: tuple[Callable[[Run], TrialResult], ...] = (lambda run: run.finish(0), lambda run: run.drop(0))
-        for run, stop in zip(runs, stops, strict=True):
-            result = stop(run)
-            assert_same_results(stop(going(make, setup, job, state)), result)
-            _check_scores(setup, job, result)
-        assert (result.chosen == epochs).all(), "a dropped job's answers are those of its last epoch"
-
-
-def check_answers_go_on(make: MakeEngine, setup: TrainingSetup, config: Config) -> None:
-    """A state taken between the epochs that may be chosen leads to the same answers, and to the same state.
-
-    Args:
-        make: the engine under test.
-        setup: the study.
         config: planned for more epochs than may be chosen.
     """
     job, planned = make_job(config), int(config["training"]["epochs"])
-    between = min({*range(1, planned)} - {*eligible_epochs(planned, planned)})
-    restored = going(make, setup, job, saved(_after(make, setup, job, between))[0])
+    between = min({*range(1, planned)} - {*eligible_epochs(planned, planned)}, default=0)
+    assert between, "the law needs an epoch that may not be chosen"
+    whole = make(setup).start([job])
+    states: dict[int, dict[str, Any]] = {}
+    for epoch in range(1, planned + 1):
+        assert whole.step()[0].failure is None
+        if epoch in (1, between, planned):
+            state = states[epoch] = saved(whole)[0]
+            assert tuple(state["answers"]) == eligible_epochs(planned, epoch)
+            dropped, finished = (going(make, setup, job, state) for _ in range(2))
+            _check_scores(setup, job, finished.finish(0))
+            _check_scores(setup, job, result := dropped.drop(0))
+            assert (result.chosen == epoch).all(), "a dropped job's answers are those of its last epoch"
+    dropped, restored = (going(make, setup, job, states[between]) for _ in range(2))
+    assert_same_results(_after(make, setup, job, between).drop(0), dropped.drop(0))
     for _ in range(planned - between):
         restored.step()
-    whole = _after(make, setup, job, planned)
-    assert dump(restored.state_dict()[0]) == dump(whole.state_dict()[0])
+    assert dump(restored.state_dict()[0]) == dump(states[planned])
     assert_same_results(restored.finish(0), whole.finish(0))
 
 
@@ -113,7 +101,7 @@ def _check_scores(setup: TrainingSetup, job: Job, result: TrialResult) -> None:
 
 
 def _answers(result: TrialResult) -> Floats:
-    kept: OutOfFold | None = result.out_of_fold
+    kept = result.out_of_fold
     assert kept is not None, "no answers are kept"
     form = {"logits": np.float16, "values": np.float32}
     assert kept.answers.dtype == form[kept.kind] and np.isfinite(kept.answers).all()

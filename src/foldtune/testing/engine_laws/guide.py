@@ -1,6 +1,5 @@
 """Laws of jobs whose schedules follow a given curve."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +8,7 @@ from foldtune.testing.engine_laws.leaks import relabelled
 from foldtune.testing.engine_laws.runs import MakeEngine, Trained, train
 from foldtune.testing.engine_laws.studies import folds_apart, make_job
 from foldtune.train.engine import TrainingSetup
-from foldtune.values import Config, Fold, Job
+from foldtune.values import Config, Job
 
 
 def check_guide_decides(make: MakeEngine, setup: TrainingSetup, config: Config) -> None:
@@ -49,13 +48,9 @@ def _improving(setup: TrainingSetup, epochs: int) -> tuple[float, ...]:
 
 def _with_other_targets(make: MakeEngine, setup: TrainingSetup, job: Job) -> tuple[Trained, Trained]:
     """The job as it is, and with other targets in all validation rows."""
-    altered = replace(setup, dataset=relabelled(setup.dataset, _valid(job.folds)))
+    altered = replace(setup, dataset=relabelled(setup.dataset, np.concatenate([fold.valid for fold in job.folds])))
     one, other = (train(make(each).start([job]), 0) for each in (setup, altered))
     return one, other
-
-
-def _valid(folds: Sequence[Fold]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    return np.concatenate([fold.valid for fold in folds])
 
 
 def _losses(trained: Trained) -> list[list[float]]:

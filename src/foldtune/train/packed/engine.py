@@ -254,7 +254,7 @@ class PackedRun:
                 losses[share.member.job.trial, fold], answers[share.member.job.trial, fold] = float(loss), answer
         whole = [member for trial, member in sorted(self.members.items()) if trial not in reports]
         with _blaming(whole):
-            scored = self._scored(whole, answers)
+            scored = self._scores(whole, answers)
         seconds = (time.perf_counter() - began) / max(1, len(self.members))
         for member in whole:
             trial, folds = member.job.trial, range(len(member.job.folds))
@@ -262,7 +262,7 @@ class PackedRun:
             reports[trial] = self._report(member, own, scored[trial], seconds)
         return list(reports.values())
 
-    def _scored(
+    def _scores(
         self, members: Sequence[Member], answers: Mapping[tuple[int, int], Tensor]
     ) -> dict[int, tuple[Floats, Read]]:
         """Every metric of all jobs whose answers mean the same, at once; and what gives those answers."""
