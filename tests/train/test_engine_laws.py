@@ -221,7 +221,7 @@ def test_counts_parameters(make: MakeEngine, setup: TrainingSetup, config: Confi
 @over_heads
 def test_guide_decides(make: MakeEngine, setup: TrainingSetup, config: Config) -> None:
     eager = {"use": "ReduceLROnPlateau", "patience": 0, "threshold": 0.05, "factor": 0.5}
-    steep = {"use": "SGD", "lr": 0.5}
+    steep = {"use": "SGD", "lr": 0.2 if setup.dataset.task == "regression" else 1.0}
     training = {"epochs": 9, "batch_size": 8}
     laws.check_guide_decides(make, setup, {**config, "scheduler": eager, "optimizer": steep, "training": training})
 

@@ -19,12 +19,13 @@ def check_guide_decides(make: MakeEngine, setup: TrainingSetup, config: Config) 
         setup: the study.
         config: with ReduceLROnPlateau, eager enough to react within the planned epochs.
     """
+    epochs = int(config["training"]["epochs"])
+    stopping = {"early_stopping": {"patience": epochs - 2, "min_delta": 1e9}}  # the first is the best
     for folds in (folds_apart(), folds_apart()[:1]):
-        plain = make_job({**config, "regularization": {"early_stopping": {"patience": 1}}}, folds=folds)
+        plain = make_job({**config, "regularization": stopping}, folds=folds)
         unguided = _with_other_targets(make, setup, plain)
-        assert _losses(unguided[0]) != _losses(unguided[1]), "the law needs a schedule or a stop that reads scores"
-        epochs = int(config["training"]["epochs"])
-        assert min(len(trained.reports) for trained in unguided) < epochs, "the law needs a job that would stop early"
+        assert _losses(unguided[0]) != _losses(unguided[1]), "the law needs a schedule that reads scores"
+        assert [len(trained.reports) for trained in unguided] == [epochs - 1] * 2, "early stopping does not stop"
         _check_guided(make, setup, replace(plain, guide=(2.0, 1.0, 1.0, 3.0)), epochs)
 
 
