@@ -26,16 +26,17 @@ def check_guide_decides(make: MakeEngine, setup: TrainingSetup, config: Config) 
         unguided = _with_other_targets(make, setup, plain)
         assert _losses(unguided[0]) != _losses(unguided[1]), "the law needs a schedule that reads scores"
         assert [len(trained.reports) for trained in unguided] == [epochs - 1] * 2, "early stopping does not stop"
-        _check_guided(make, setup, replace(plain, guide=(2.0, 1.0, 1.0, 3.0)), epochs)
+        _check_guided(make, setup, plain, (2.0, 1.0, 1.0, 3.0))
 
 
-def _check_guided(make: MakeEngine, setup: TrainingSetup, job: Job, epochs: int) -> None:
-    one, other = _with_other_targets(make, setup, job)
+def _check_guided(make: MakeEngine, setup: TrainingSetup, job: Job, guide: tuple[float, ...]) -> None:
+    epochs = int(job.config["training"]["epochs"])
+    one, other = _with_other_targets(make, setup, replace(job, guide=guide))
     assert [report.done for report in one.reports] == [False] * (epochs - 1) + [True], "a guided job stops early"
     assert _losses(one) == _losses(other), "validation rows decide on something"
     scores = zip(one.reports, other.reports, strict=True)
     assert all(not np.array_equal(left.scores, right.scores) for left, right in scores), "the law altered nothing"
-    longer = replace(job, guide=(*job.guide, *[job.guide[-1]] * epochs) if job.guide else None)
+    longer = replace(job, guide=(*guide, *guide[-1:] * epochs))
     assert _losses(train(make(setup).start([longer]), 0)) == _losses(one), "the last value does not stand for the rest"
     falling = replace(job, guide=_improving(setup, epochs))
     assert _losses(train(make(setup).start([falling]), 0)) != _losses(one), "the guide decides on nothing"
