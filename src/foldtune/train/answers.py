@@ -50,7 +50,7 @@ class Answers:
     def at(self, epochs: Rows) -> OutOfFold:
         """Those of each fold at its epoch, (K,): one that may be chosen, or the last."""
         self._read()
-        folds = [self._kept[int(epoch)].split(self.sizes)[fold] for fold, epoch in enumerate(epochs)]
+        folds = [torch.split(self._kept[int(epoch)], self.sizes)[fold] for fold, epoch in enumerate(epochs)]
         return OutOfFold(self.kind, torch.cat(folds).numpy(), epochs)
 
     def state_dict(self) -> dict[int, Tensor]:
@@ -69,7 +69,7 @@ class Answers:
             CheckpointError: they are not those of this job after so many epochs.
         """
         like = torch.empty(sum(self.sizes), self.outputs, dtype=DTYPES[self.kind])
-        check_tensors(dict.fromkeys(eligible_epochs(self.planned, epochs), like), state, "answers")
+        check_tensors({epoch: like for epoch in eligible_epochs(self.planned, epochs)}, state, "answers")
         self._kept = {epoch: state[epoch].clone() for epoch in sorted(state)}
 
     def _read(self) -> None:
