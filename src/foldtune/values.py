@@ -60,7 +60,7 @@ class Job:
         folds: what it trains on, and is scored on.
         repeat: 0 for the study's own partition, from 1 for fresh ones, whose seeds are fresh, too.
         guide: the objective's mean, epoch by epoch, that schedules read instead of the job's own scores, where those
-            rows must decide on nothing; early stopping is then off.
+            rows must decide on nothing; its last value stands for all later epochs, and early stopping is off.
     """
 
     trial: int
@@ -115,8 +115,10 @@ class OutOfFold:
     """What a job's models answer for the rows that they did not train on.
 
     Args:
-        kind: "logits" in float16, "values" in original units and float32, or "losses", the objective row by row in
-            float32, where the answers themselves are too large to be kept.
+        kind: "logits" in float16, as nets give them before softmax or sigmoid (one per row where the loss takes a
+            single logit); "values" in original units and float32; or "losses", the objective row by row in float32,
+            where the answers themselves are too large to be kept. Logits and values beyond their dtype are clipped to
+            the largest that it has: 65504 in float16.
         answers: those of fold 0's validation rows, ascending, then fold 1's, and so on: (n, C); (n, 1) for losses.
         epochs: the epoch of each fold's answers, from 1, shape (K,).
     """

@@ -248,13 +248,13 @@ def test_other_tensors_than_are_written_are_refused(tensor: Tensor) -> None:
 @pytest.mark.parametrize(
     ("name", "match"),
     [
-        ("format", "must be of format 1, however: 2"),
-        ("foldtune", "must be written with foldtune .*, however: 2"),
-        ("torch", r"must be written with torch .*, however: 2\. Train the trial from its start\.$"),
+        ("format", "must be of format 2, however: 3"),
+        ("foldtune", "must be written with foldtune .*, however: 3"),
+        ("torch", r"must be written with torch .*, however: 3\. Train the trial from its start\.$"),
     ],
 )
 def test_other_versions_are_refused(name: str, match: str) -> None:
-    tree = {**json.loads(_text(dump({}))), name: 2, "state": "something new"}
+    tree = {**json.loads(_text(dump({}))), name: 3, "state": "something new"}
     with pytest.raises(CheckpointError, match=match):
         load(safetensors.torch.save({}, {"foldtune": json.dumps(tree)}))
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from foldtune.testing import engine_laws as laws
 from foldtune.testing.engine_laws import MakeEngine, make_config, make_setup
+from foldtune.train.engine import TrainingSetup
 from foldtune.train.lockstep import LockstepEngine
 from foldtune.train.packed import PackedEngine
 from foldtune.values import Config, FailureKind, Task
@@ -189,6 +190,40 @@ def test_schedule_reads_other_folds(make: MakeEngine, config: Config) -> None:
 def test_chosen_epoch_reads_other_folds(make: MakeEngine, task: Task) -> None:
     config = make_config(task, optimizer={"use": "SGD", "lr": 0.5}, training={"epochs": 20, "batch_size": 8})
     laws.check_chosen_epoch_reads_other_folds(make, make_setup(task), config)
+
+
+LONG = {"epochs": 20, "batch_size": 8}
+"""More epochs than may be chosen."""
+HEADS: dict[str, tuple[TrainingSetup, Config]] = {
+    "softmax": (make_setup(), make_config(training=LONG)),
+    "single logit": (make_setup(outputs=2), make_config(training=LONG, loss={"use": "BCEWithLogitsLoss"})),
+    "values": (make_setup("regression", outputs=2), make_config("regression", training=LONG)),
+}
+over_heads: Callable[..., Any] = pytest.mark.parametrize(("setup", "config"), HEADS.values(), ids=HEADS)
+
+
+@over_heads
+def test_answers_give_the_scores(make: MakeEngine, setup: TrainingSetup, config: Config) -> None:
+    laws.check_answers_give_the_scores(make, setup, config)
+
+
+@over_heads
+def test_answers_not_kept(make: MakeEngine, setup: TrainingSetup, config: Config) -> None:
+    laws.check_answers_not_kept(make, setup, config)
+
+
+@pytest.mark.parametrize("model", [{"use": "MLP", "norm": "BatchNorm1d"}, {"use": "TabularResNet"}])
+@over_heads
+def test_counts_parameters(make: MakeEngine, setup: TrainingSetup, config: Config, model: dict[str, Any]) -> None:
+    laws.check_counts_parameters(make, setup, {**config, "model": model})
+
+
+@over_heads
+def test_guide_decides(make: MakeEngine, setup: TrainingSetup, config: Config) -> None:
+    eager = {"use": "ReduceLROnPlateau", "patience": 0, "threshold": 0.05, "factor": 0.5}
+    steep = {"use": "SGD", "lr": 0.2 if setup.dataset.task == "regression" else 1.0}
+    training = {"epochs": 9, "batch_size": 8}
+    laws.check_guide_decides(make, setup, {**config, "scheduler": eager, "optimizer": steep, "training": training})
 
 
 @pytest.mark.parametrize("model", [{"use": "MLP"}, {"use": "TabularResNet", "norm": "LayerNorm"}])

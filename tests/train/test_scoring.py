@@ -50,3 +50,29 @@ def test_one_bad_answer_costs_its_fold_every_score_in_its_epoch_alone(task: Task
     assert np.isnan(found[1]).all() and np.isfinite(good).all()
     np.testing.assert_array_equal(found[[0, 2]], good[[0, 2]])
     np.testing.assert_array_equal(scorer.score(answers), good)
+
+
+def test_answers_are_kept_as_logits_and_in_original_units() -> None:
+    classes, numbers, answers = make_scorer("classification"), make_scorer("regression"), make_answers(0)
+    classes.score(answers), numbers.score(answers)
+    logits, values = classes.kept(1, 3), numbers.kept(0, 3)
+    assert torch.equal(logits, torch.cat(answers[1:]).to(torch.float16))
+    target = torch.from_numpy(make_setup("regression").dataset.target)
+    expected = [
+        answer.double() * target[fold.train].std(0, correction=0) + target[fold.train].mean(0)
+        for fold, answer in zip(FOLDS, answers, strict=True)
+    ]
+    assert values.dtype == torch.float32
+    torch.testing.assert_close(values, torch.cat(expected).float())
+    classes.score(make_answers(1))
+    assert torch.equal(logits, torch.cat(answers[1:]).to(torch.float16)), "the next epoch overwrites what was kept"
+    assert torch.equal(classes.kept(0, 3), torch.cat(make_answers(1)).to(torch.float16))
+
+
+@pytest.mark.parametrize(("task", "huge"), [("classification", 1e6), ("regression", 1e38)])
+def test_answers_beyond_what_they_are_kept_in_are_clipped(task: Task, huge: float) -> None:
+    scorer, answers = make_scorer(task), make_answers(0)
+    answers[0][:2] = torch.tensor([[huge], [-huge]])
+    scorer.score(answers)
+    largest = torch.finfo(scorer.dtype).max
+    assert scorer.kept(0, 1)[:2].tolist() == [[largest] * 3, [-largest] * 3]

@@ -222,8 +222,9 @@ class ProcessPool:
 
     def _give_up(self, trial: int, error: LostWorkerError) -> None:
         nothing = np.empty((0, len(self.setup.metrics)))
-        epoch = self.placed.pop(trial).epoch + 1
-        self.lost.append(EpochReport(trial, epoch, nothing[:, 0], nothing, 0.0, failure=error.failure))
+        placed = self.placed.pop(trial)
+        epoch, repeat = placed.epoch + 1, placed.job.repeat
+        self.lost.append(EpochReport(trial, epoch, nothing[:, 0], nothing, 0.0, failure=error.failure, repeat=repeat))
 
     def _catch_up(self, fresh: TrainingProcess) -> None:
         """Bring a new process's jobs to where they were; what they report is known."""

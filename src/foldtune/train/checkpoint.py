@@ -20,7 +20,7 @@ from torch import Tensor
 
 from foldtune.errors import CheckpointError, Path
 
-FORMAT = 1
+FORMAT = 2
 """Grows when older readers would misread."""
 
 MAX_HEADER = 2**24

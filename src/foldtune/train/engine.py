@@ -54,10 +54,14 @@ class Run(Protocol):
         """
 
     def drop(self, trial: int) -> TrialResult:
-        """Stop a live job and free its memory; scores are those of its last epoch. KeyError when it is not live."""
+        """Stop a live job and free its memory; scores and answers are those of its last epoch.
+
+        Raises:
+            KeyError: it is not live.
+        """
 
     def finish(self, trial: int) -> TrialResult:
-        """Stop a live job and free its memory; each fold's score is that of its chosen epoch."""
+        """Stop a live job and free its memory; each fold's score and answers are those of its chosen epoch."""
 
     def state_dict(self) -> dict[int, dict[str, Any]]:
         """What each live job goes on from, by trial number; jobs without a trained epoch have none.

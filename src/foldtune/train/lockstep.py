@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,14 @@ import torch
 from foldtune.data.preprocess import FoldData, fit_folds
 from foldtune.data.splitters import folds_fingerprint
 from foldtune.metrics import Metric, build_metric
+from foldtune.models.builder import n_parameters
 from foldtune.spec.fingerprint import digest
 from foldtune.spec.schema import ConfigSpec
 from foldtune.train.batches import rows_per_epoch
 from foldtune.train.curves import Curves, failed
 from foldtune.train.engine import TrainingSetup
 from foldtune.train.fold_trainer import FoldTrainer
-from foldtune.train.losses import Head, make_head
+from foldtune.train.losses import make_head
 from foldtune.train.optim import end_epoch_
 from foldtune.train.portions import Portions
 from foldtune.train.scoring import Scorer
@@ -111,8 +113,7 @@ class _LiveJob:
     def __init__(self, engine: LockstepEngine, job: Job) -> None:
         config = ConfigSpec.model_validate(job.config)
         setup = engine.setup
-        self.job, self.curves = job, Curves(job, config, setup.directions)
-        head: Head = make_head(config.loss.node, setup.dataset.task, setup.dataset.n_outputs)
+        self.job, head = job, make_head(config.loss.node, setup.dataset.task, setup.dataset.n_outputs)
         data = engine.folds_data(config, job.folds)
         rows = rows_per_epoch([len(fold.train) for fold in job.folds])
         self.portions = Portions()
@@ -132,13 +133,16 @@ class _LiveJob:
             for index, fold in enumerate(job.folds)
         ]
         self.scorer = Scorer(setup.dataset, data, job.folds, head=head, metrics=engine.metrics, device=setup.device)
+        size = n_parameters(self.trainers[0].model)
+        self.curves = Curves(job, config, setup=setup, outputs=head.outputs, n_parameters=size)
 
     def step(self) -> EpochReport:
         """Train every fold one epoch, score all of them at once, then step the schedules."""
         began, epoch = time.perf_counter(), self.curves.epoch + 1
         losses = np.array([trainer.train_epoch(epoch) for trainer in self.trainers])
         scores = self.scorer.score([trainer.answers(epoch) for trainer in self.trainers])
-        report = self.curves.add(losses, scores, time.perf_counter() - began)
+        kept = partial(self.scorer.kept, 0, len(self.trainers))
+        report = self.curves.add(losses, scores, time.perf_counter() - began, kept)
         for trainer, others_mean in zip(self.trainers, self.curves.others(), strict=True):
             end_epoch_(trainer.scheduler, others_mean)
         return replace(report, notes=self.portions.said())
@@ -156,7 +160,7 @@ class _LiveJob:
         """
         check_engine(state, "lockstep")
         with taking():
-            self.curves.load_state_dict(state, n_metrics=len(self.scorer.metrics))
+            self.curves.load_state_dict(state)
             self.portions.load_state_dict(state["portions"])
             for trainer, saved in zip(self.trainers, state["folds"], strict=True):
                 trainer.load_state_dict(saved)

@@ -63,7 +63,7 @@ def check_engine(state: State, engine: str) -> None:
         raise CheckpointError.of(("engine",), f"the state must be one of the {engine} engine", state.get("engine"))
 
 
-def check_tensors(own: Mapping[str, Any], found: Mapping[str, Any], *path: str | int) -> None:
+def check_tensors(own: Mapping[Any, Any], found: Mapping[Any, Any], *path: str | int) -> None:
     """Names, shapes and types of tensors must agree.
 
     Raises:
@@ -134,5 +134,5 @@ def _form(value: Any) -> str:
     return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
 
 
-def _listed(names: Mapping[str, Any]) -> str:
+def _listed(names: Mapping[Any, Any]) -> str:
     return ", ".join(map(str, names)) or "none"

@@ -13,6 +13,7 @@ from foldtune.testing.engine_laws import (
     EPOCHS,
     ROWS,
     Trained,
+    assert_close_answers,
     assert_same,
     folds_apart,
     make_config,
@@ -111,6 +112,8 @@ def assert_equal_engines(jobs: list[Job], setup: TrainingSetup, *, atol: float) 
 def assert_same_result(ours: TrialResult, theirs: TrialResult, atol: float) -> None:
     assert np.array_equal(ours.chosen, theirs.chosen)
     np.testing.assert_allclose(ours.scores, theirs.scores, atol=atol, rtol=atol)
+    assert_close_answers(ours, theirs, atol=atol)
+    assert ours.n_parameters == theirs.n_parameters
 
 
 def exact(setup: TrainingSetup) -> TrainingSetup:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from foldtune.errors import NotPackable, TrainingError
 from foldtune.spec.schema import ConfigSpec
+from foldtune.train.answers import Read
 from foldtune.train.curves import failed
 from foldtune.train.engine import Engine, TrainingSetup
 from foldtune.train.failures import is_out_of_memory
@@ -252,24 +254,28 @@ class PackedRun:
                 losses[share.member.job.trial, fold], answers[share.member.job.trial, fold] = float(loss), answer
         whole = [member for trial, member in sorted(self.members.items()) if trial not in reports]
         with _blaming(whole):
-            scores = self._scores(whole, answers)
+            scored = self._scores(whole, answers)
         seconds = (time.perf_counter() - began) / max(1, len(self.members))
         for member in whole:
             trial, folds = member.job.trial, range(len(member.job.folds))
             own = np.array([losses[trial, fold] for fold in folds])
-            reports[trial] = self._report(member, own, scores[trial], seconds)
+            reports[trial] = self._report(member, own, scored[trial], seconds)
         return list(reports.values())
 
-    def _scores(self, members: Sequence[Member], answers: Mapping[tuple[int, int], Tensor]) -> dict[int, Floats]:
-        """Every metric of all jobs whose answers mean the same, at once."""
-        found: dict[int, Floats] = {}
+    def _scores(
+        self, members: Sequence[Member], answers: Mapping[tuple[int, int], Tensor]
+    ) -> dict[int, tuple[Floats, Read]]:
+        """Every metric of all jobs whose answers mean the same, at once; and what gives those answers."""
+        found: dict[int, tuple[Floats, Read]] = {}
         kinds = dict.fromkeys((member.head.predict, member.shape.outputs) for member in members)
         for kind in kinds:
             alike = [member for member in members if (member.head.predict, member.shape.outputs) == kind]
-            places = [(member, fold) for member in alike for fold in range(len(member.job.folds))]
-            scores = self._scorer(alike).score([answers[member.job.trial, fold] for member, fold in places])
-            for (member, fold), row in zip(places, scores, strict=True):
-                found.setdefault(member.job.trial, np.empty((len(member.job.folds), scores.shape[1])))[fold] = row
+            scorer, stop = self._scorer(alike), 0
+            places = [(member.job.trial, fold) for member in alike for fold in range(len(member.job.folds))]
+            scores = scorer.score([answers[place] for place in places])
+            for member in alike:
+                start, stop = stop, stop + len(member.job.folds)
+                found[member.job.trial] = scores[start:stop].copy(), partial(scorer.kept, start, stop)
         return found
 
     def _scorer(self, members: Sequence[Member]) -> Scorer:
@@ -286,9 +292,9 @@ class PackedRun:
             )
         return self._scorers[key]
 
-    def _report(self, member: Member, losses: Floats, scores: Floats, seconds: float) -> EpochReport:
+    def _report(self, member: Member, losses: Floats, scored: tuple[Floats, Read], seconds: float) -> EpochReport:
         try:
-            report = member.curves.add(losses, scores, seconds)
+            report = member.curves.add(losses, scored[0], seconds, scored[1])
         except Exception as error:  # a trial's failure is recorded, whatever its kind; the others go on
             return self._failed(member, error)
         others = member.curves.others()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from foldtune import seeds
 from foldtune.data.preprocess import FoldData
 from foldtune.errors import NotPackable
-from foldtune.models.builder import build_model
+from foldtune.models.builder import build_model, n_parameters
 from foldtune.spec.schema import ConfigSpec
 from foldtune.train.batches import batch_bounds, epoch_order, has_batch_norm, rows_per_epoch
 from foldtune.train.curves import Curves
@@ -93,7 +93,8 @@ class Member:
         self.bind_loss, self.loss_text = loss_of(self.loss, self.head.link), text_of(self.loss)
         self.train_rows = [torch.tensor(fold.train) for fold in job.folds]
         self.counts = rows_per_epoch([len(fold.train) for fold in job.folds])
-        self.curves, self.n_metrics = Curves(job, self.config, setup.directions), len(setup.metrics)
+        size = n_parameters(nets[0])
+        self.curves = Curves(job, config, setup=setup, outputs=self.head.outputs, n_parameters=size)
         self.shares = self._shares(nets, setup)
         self.reason: str | None = None  # why it is packed
 
@@ -140,7 +141,7 @@ class Member:
         """
         check_engine(state, "packed")
         with taking():
-            self.curves.load_state_dict(state, n_metrics=self.n_metrics)
+            self.curves.load_state_dict(state)
             for share, saved in zip(self.shares, state["shares"], strict=True):
                 assert share.state is not None
                 share.schedule.load_state_dict(saved["schedule"], epochs=self.curves.epoch)
