@@ -51,14 +51,16 @@ class Progress:
 
 
 def draw(status: Status) -> RenderableType:
-    """The study's bar, then one for each trial in training."""
+    """The study's bar, or its confirmation's, then one for each trial in training."""
     head = Table.grid(padding=(0, 1))
+    done, total = status.confirming or (status.finished, status.budget)
+    progress = f"confirming: {done} of {total}" if status.confirming else f"{done}/{total} trials"
     counts = ", ".join(f"{n} {state}" for state, n in status.counts.items() if n and state != "running")
     left = f"{duration(status.seconds)}, {duration(status.remaining_s)} left" if status.remaining_s else ""
     head.add_row(
         Text(status.study, style="bold"),
-        ProgressBar(total=status.budget, completed=status.finished, width=BAR_WIDTH),
-        Text(f"{status.finished}/{status.budget} trials"),
+        ProgressBar(total=total, completed=done, width=BAR_WIDTH),
+        Text(progress),
         Text(f"({counts})" if counts else "", style="dim"),
         Text(left),
     )
@@ -72,7 +74,7 @@ def draw(status: Status) -> RenderableType:
 def _trial_row(trial: RunningTrial, objective: str) -> tuple[RenderableType, ...]:
     value = "" if trial.value is None else f"{objective} {number(trial.value)}"
     return (
-        Text(f"  trial {trial.number}", style="cyan"),
+        Text(f"  trial {trial.number}{f', repeat {trial.repeat}' if trial.repeat else ''}", style="cyan"),
         ProgressBar(total=trial.epochs, completed=trial.epoch, width=BAR_WIDTH - 8),
         Text(f"epoch {trial.epoch}/{trial.epochs} on {trial.folds} folds"),
         Text(value, style="dim"),

@@ -9,6 +9,7 @@ import numpy as np
 from foldtune import space
 from foldtune.errors import TrainingError
 from foldtune.search.plan import Plan
+from foldtune.selection.winner import n_finalists
 from foldtune.train.engine import TrainingSetup
 from foldtune.train.lockstep import LockstepEngine
 from foldtune.values import Fold, Job, Rows
@@ -24,7 +25,7 @@ class Forecast:
     Args:
         epoch_s: one epoch on all folds, on one core.
         trial_s: all epochs of a trial.
-        study_s: all trials without any pruning, dealt over `workers` processes.
+        study_s: all trials without any pruning, and their confirmation, dealt over `workers` processes.
         workers: number of processes.
     """
 
@@ -57,7 +58,14 @@ def forecast(plan: Plan, workers: int) -> Forecast:
     per_row = (time.perf_counter() - began) / len(train)
     epoch_s = per_row * sum(len(fold.train) for fold in plan.folds)
     trial_s = epoch_s * int(config["training"]["epochs"])
-    return Forecast(epoch_s, trial_s, trial_s * plan.spec.search.trials / max(1, workers), workers)
+    return Forecast(epoch_s, trial_s, trial_s * _most_trainings(plan) / max(1, workers), workers)
+
+
+def _most_trainings(plan: Plan) -> int:
+    """How often a trial is trained, confirmation included."""
+    search = plan.spec.search
+    again = search.confirm * n_finalists(search.trials) if plan.n_objectives == 1 else 0
+    return search.trials + again
 
 
 def _some(rows: Rows, most: int) -> Rows:

@@ -1,6 +1,7 @@
 """Ctrl-C and SIGTERM: the first ends a search after its epoch, the second at once."""
 
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -50,6 +51,13 @@ def interruptible() -> Iterator[Callable[[], bool]]:
     finally:
         for number, old in before.items():
             signal.signal(number, old)
+
+
+def pause(seconds: float, interrupted: Callable[[], bool]) -> None:
+    """Sleep, or until an interruption."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and not interrupted():
+        time.sleep(0.1)
 
 
 @contextmanager

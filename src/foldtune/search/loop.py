@@ -11,27 +11,24 @@ new ones, and takes in what the others did before it asks; trials whose loop has
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Literal
 
-import numpy as np
-
-from foldtune.errors import StoreError
+from foldtune.search.finalists import Reserve
+from foldtune.search.interrupts import pause
 from foldtune.search.pool import Pool, Saved, since, staggered
 from foldtune.search.process import LostWorkerError
 from foldtune.search.run import CHECKPOINT_EVERY_S
-from foldtune.search.status import RunningTrial, Status, news
+from foldtune.search.status import RunningTrial, Status, news, planned, status_of
 from foldtune.search.study import OpenStudy
-from foldtune.store.records import Barrier, Curves, TrialRecord
+from foldtune.search.training import Training, engine_of
+from foldtune.store.records import Barrier, Kept, TrialRecord
 from foldtune.train.stopping import fold_mean
 from foldtune.values import EpochReport, Failure, TrialResult
 
 logger = logging.getLogger("foldtune")
-
-SAVING_SHARE = 0.05
-"""Of the time that writing checkpoints may take; where it takes longer, they become rarer."""
 
 TAKEN_OVER_EVERY_S = 5.0
 """How soon trials of a search loop that died are noticed, while there is a slot for them."""
@@ -58,17 +55,19 @@ class Search:
     watch: Callable[[Status], None] = lambda status: None
     saved_every_s: float = CHECKPOINT_EVERY_S
     finished_here: int = field(default=0, init=False)
+    announced: bool = field(default=False, init=False)  # that time is kept back
     news: tuple[str, ...] = field(default=(), init=False)
-    reasons: set[str] = field(default_factory=set, init=False)
     decided: Barrier = field(default_factory=Barrier, init=False)
     asked: list[TrialRecord] = field(default_factory=list, init=False)
-    stored: dict[int, Curves] = field(default_factory=dict, init=False)  # of trials that are trained again
+    kept: list[Kept] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
+        study = self.study
+        self.training = Training(study, self.pool, self.saved_every_s)
+        self.reserve = Reserve(study.record, study.trials, study.cohort)
         self.began = self._lapped = self._looked = time.monotonic()
-        self._next_save = self.began + self.saved_every_s
-        self._unsaved: set[str] = set()
-        self._spent_before = self.study.store.seconds(self.study.record.uuid)
+        self._spent_before = study.store.seconds(study.record.uuid)
+        self._trained = sum(trial.seconds for trial in study.trials.values())  # seconds, of trials
 
     def run(self) -> Ending:
         """Search until the budget is spent, by other search loops too, or something else ends it. What was decided is
@@ -84,15 +83,14 @@ class Search:
                 self._train()
             else:
                 self._wait()
-        self._save_checkpoints()
+        self.training.save()
         self._save()
         self._tell()
         return "interrupted" if busy or ending is None or self.study.others else ending
 
     def _train(self) -> None:
         """One epoch of every trial, and the barrier behind it."""
-        if time.monotonic() >= self._next_save:
-            self._save_checkpoints()
+        self.training.save_if_due()
         if not self.saved_every_s:  # an epoch shorter than this write could end before the one before it is stored
             self._save(whole=False)
         self.pool.start()
@@ -104,9 +102,7 @@ class Search:
         """Others train the last trials: wait a little, and see what became of them."""
         self._save()
         self._tell()
-        until = time.monotonic() + TAKEN_OVER_EVERY_S
-        while time.monotonic() < until and not self.interrupted():
-            time.sleep(0.1)
+        pause(TAKEN_OVER_EVERY_S, self.interrupted)
         self.study.refresh()
 
     def _tell(self) -> None:
@@ -134,19 +130,11 @@ class Search:
 
     def _saved(self, number: int) -> Saved | None:
         """A trial's newest checkpoint that it can go on from."""
-        trial = self.study.trials[number]
-        found = self.study.artifacts.load(number, trial.epochs)
-        if found and (reason := self.pool.unusable(self.study.job(number), found[1])):
-            logger.warning("trial %d is trained again from its start: %s", number, reason)
-            return None
-        return found
+        return self.training.saved(self.study.job(number), self.study.trials[number].epochs)
 
     def _join(self, number: int, saved: Saved | None = None) -> None:
-        """Give a trial to the pool; what it reports of epochs that are stored already is compared with them."""
-        trial = self.study.trials[number]
-        if trial.epochs > since(saved):
-            self.stored[number] = self.study.store.curves(self.study.record.uuid, number)
-        self.pool.add(self.study.job(number), saved)
+        """Give a trial to the pool."""
+        self.training.join(self.study.job(number), self.study.trials[number].epochs, saved)
 
     def _refill(self) -> Ending | None:
         """Fill free slots: with trials whose search loop died, those put back, and new ones; why there are no more."""
@@ -178,7 +166,7 @@ class Search:
             return "budget"
         if study.mirror.exhausted:
             return "exhausted"
-        if search.timeout is not None and self._elapsed() >= search.timeout:
+        if search.timeout is not None and self._is_late(search.timeout):
             return "timeout"
         best = study.trials.best
         if search.patience is None or best is None:
@@ -186,15 +174,22 @@ class Search:
         since = sum(trial.number > best.number for trial in study.finished)
         return "patience" if since >= search.patience else None
 
+    def _is_late(self, timeout: float) -> bool:
+        """Whether the time is over, or what is left of it is needed for confirmation."""
+        elapsed = self._elapsed()
+        pace = elapsed / self._trained if self._trained else 0.0
+        needed = self.reserve.needed_s(self.study.trials.finished, pace)
+        late = elapsed + needed >= timeout
+        if late and elapsed < timeout and not self.announced:
+            self.announced = True
+            text = "no new trials in the last %.0f s of `search.timeout`: to confirm the best takes about %.0f s"
+            logger.info(text, timeout - elapsed, needed)
+        return late
+
     def _barrier(self, reports: list[EpochReport]) -> None:
         """Decide on every report in trial-number order, but for those of epochs that were decided on before."""
         study, touched = self.study, []
-        known = [
-            report for report in reports if not report.failure and report.epoch <= study.trials[report.trial].epochs
-        ]
-        for report in known:
-            self._compare(report)
-        if not (reports := [report for report in reports if report not in known]):
+        if not (reports := self.training.fresh(reports)):
             return
         for report in reports:
             trial = self._decide(study.trials[report.trial], report)
@@ -210,21 +205,21 @@ class Search:
         Args:
             whole: whether Optuna's tables must be up to date, too.
         """
-        study, barrier = self.study, replace(self.decided, asked=tuple(self.asked))
-        self.decided, self.asked = Barrier(), []
+        study, barrier = self.study, replace(self.decided, asked=tuple(self.asked), kept=tuple(self.kept))
+        self.decided, self.asked, self.kept = Barrier(), [], []
         if barrier.trials or barrier.asked:
             study.store.record(study.lease, barrier)
         study.publisher.changed |= {trial.number for trial in (*barrier.trials, *barrier.asked)}
-        self._clean_up([trial.number for trial in barrier.trials if trial.finished_at is not None])
+        ended = [trial.number for trial in barrier.trials if trial.finished_at is not None]
+        all_ended = study.trials.finished == len(study.trials)
+        self.training.clean_up(ended, whole=bool(ended) and all_ended and not study.confirming)
         study.publisher.publish(now=whole)
 
     def _decide(self, trial: TrialRecord, report: EpochReport) -> TrialRecord:
         """A trial's next state after an epoch."""
         mirror, number = self.study.mirror, trial.number
-        self._say_why(report)
-        lost = report.failure is not None and report.failure.kind == "lost worker"  # which no engine reports
-        engine = trial.engine if lost else report.engine
-        trial = replace(trial, seconds=trial.seconds + report.seconds, engine=engine)
+        self._trained += report.seconds
+        trial = replace(trial, seconds=trial.seconds + report.seconds, engine=engine_of(report, trial.engine))
         if report.failure is not None:
             return self._failed(trial, report.failure)
         trial = replace(trial, epochs=report.epoch)
@@ -247,8 +242,9 @@ class Search:
         n_objectives = len(self.study.record.directions)
         means = tuple(fold_mean(result.scores[:, column]) for column in range(n_objectives))
         values = means if state == "complete" else None
+        self.kept += self.study.kept(self.study.job(trial.number), result)
         trial = replace(trial, state=state, values=values, scores=result.scores, chosen=result.chosen)
-        return self._ended(trial)
+        return self._ended(replace(trial, n_parameters=result.n_parameters))
 
     def _failed(self, trial: TrialRecord, failure: Failure) -> TrialRecord:
         logger.warning("trial %d failed (%s): %s", trial.number, failure.kind, failure.message)
@@ -260,49 +256,6 @@ class Search:
         mirror.tell(trial.number, trial.state, trial.values, infeasible=infeasible)
         self.finished_here += 1
         return replace(trial, attrs=mirror.attrs(trial.number), finished_at=datetime.now(UTC))
-
-    def _save_checkpoints(self) -> None:
-        """Write every trial's checkpoint, and say when next."""
-        began = time.monotonic()
-        problems = set(self.pool.save())
-        for problem in sorted(problems - self._unsaved):
-            logger.warning("no checkpoint was written: %s", problem)
-        self._unsaved = problems  # each is told once, until all is well again
-        ended = time.monotonic()
-        pause = max(self.saved_every_s, (ended - began) / SAVING_SHARE) if self.saved_every_s else 0.0
-        self._next_save = ended + pause
-
-    def _clean_up(self, trials: Sequence[int]) -> None:
-        """Delete the checkpoints of trials that ended; of a study that has no other, all that is left."""
-        study = self.study
-        try:
-            for number in trials:
-                study.artifacts.delete(number)
-            if trials and study.trials.finished == len(study.trials):
-                study.artifacts.clear()
-        except StoreError as error:  # they take up room, no more
-            logger.warning("checkpoints were left behind: %s", error)
-
-    def _is_known(self, report: EpochReport) -> bool:
-        return report.failure is None and report.epoch <= self.study.trials[report.trial].epochs
-
-    def _compare(self, report: EpochReport) -> None:
-        """An epoch trained again must give the stored numbers, bitwise on one kind of machine."""
-        if not np.array_equal(self.stored[report.trial].scores[report.epoch - 1], report.scores, equal_nan=True):
-            text = "trial %d: epoch %d, trained again, differs from what is stored (another kind of machine?)"
-            logger.warning(text, report.trial, report.epoch)
-        self._say_why(report)
-        if report.epoch == self.study.trials[report.trial].epochs:
-            del self.stored[report.trial]
-
-    def _say_why(self, report: EpochReport) -> None:
-        """Say once of each reason which engine trains a trial, and aloud if it is not the packed one; and all notes."""
-        if report.reason is not None and report.reason not in self.reasons:
-            self.reasons.add(report.reason)
-            level = logging.DEBUG if report.engine == "packed" else logging.INFO
-            logger.log(level, "trial %d trains with the %s engine: %s", report.trial, report.engine, report.reason)
-        for note in report.notes:
-            logger.warning("trial %d: %s", report.trial, note)
 
     def _elapsed(self) -> float:
         """Seconds that the study was searched for, earlier sessions included."""
@@ -317,28 +270,16 @@ class Search:
     def status(self) -> Status:
         """The search as it stands."""
         study = self.study
-        best = study.trials.best
-        finished, budget = study.trials.finished, study.search.trials
-        spent = time.monotonic() - self.began
+        left, spent = max(0, study.search.trials - study.trials.finished), time.monotonic() - self.began
         rate = spent / self.finished_here if self.finished_here else None
-        return Status(
-            study=study.record.name,
-            objective=study.record.objectives[0],
-            budget=budget,
-            counts={state: count for state, count in study.trials.counts.items() if count},
+        return status_of(
+            study,
             running=tuple(self._running(study.trials[number]) for number in study.running),
-            best=(best.number, best.values[0]) if best and best.values else None,
             seconds=spent,
-            remaining_s=None if rate is None else max(0, budget - finished) * rate,
+            remaining_s=None if rate is None else left * rate,
             news=self.news,
         )
 
     def _running(self, trial: TrialRecord) -> RunningTrial:
-        epochs = int(trial.config["training"]["epochs"])
-        return RunningTrial(
-            trial.number,
-            trial.epochs,
-            epochs,
-            len(self.study.plan.folds),
-            self.study.means[trial.number].get(trial.epochs),
-        )
+        mean = self.study.means[trial.number].get(trial.epochs)
+        return RunningTrial(trial.number, trial.epochs, planned(trial), len(self.study.plan.folds), mean)

@@ -16,7 +16,9 @@ from foldtune.errors import DataError, Path, Problem, RequestError, SpecError, l
 from foldtune.metrics import Metric, build_metric, default_metrics, default_objective
 from foldtune.search.checks import Checked, check_configs
 from foldtune.search.enqueue import read_enqueue
+from foldtune.search.keeping import losses_problems
 from foldtune.search.optuna_parts import check_parts
+from foldtune.seeds import derive
 from foldtune.spec import domains
 from foldtune.spec.defaults import complete
 from foldtune.spec.fingerprint import canonical, digest
@@ -71,6 +73,20 @@ class Plan:
     def split_fingerprint(self) -> str:
         return digest([folds_fingerprint(self.folds), self.locked.tolist()])
 
+    def partition(self, repeat: int) -> tuple[Fold, ...]:
+        """Folds of the development rows by the study's splitter and a seed of their own.
+
+        A splitter without randomness, or with a `random_state` of its own, gives those of the study again.
+
+        Args:
+            repeat: from 1.
+
+        Raises:
+            DataError: such folds do not suit the data, as when one trains on no row of a class.
+        """
+        node = self.spec.validation.node if self.spec.validation else None
+        return make_folds(self.dataset, node, derive(self.spec.search.seed, "split", repeat))
+
     def setup(self, device: str) -> TrainingSetup:
         """What a training process gets."""
         search = self.spec.search
@@ -118,6 +134,8 @@ class _Planner:
         n_objectives = max(1, len(spec.objective))
         enqueued = self.attempt(lambda: self._enqueued(spec, searched))
         self.note(check_parts(spec.search, searched, n_objectives))
+        if metrics:
+            self.note(losses_problems(spec.search.out_of_fold, metrics[0][1]))
         folds = self.attempt(lambda: self._folds(development))
         checked, found = check_configs(searched, development, folds)
         self.note(found)

@@ -113,7 +113,7 @@ class ProcessPool:
         self.setup, self.processes, self.artifacts = setup, processes, artifacts
         self.placed: dict[int, _Placed] = {}  # by trial
         self.training: dict[Connection, TrainingProcess] = {}  # those in an epoch
-        self.deaths: Counter[int] = Counter()  # of the processes of a trial
+        self.deaths: Counter[tuple[int, int]] = Counter()  # of the processes of a trial and repeat
         self.lost: list[EpochReport] = []  # jobs that nothing can train
         for process in processes:
             self._begin(process)
@@ -210,10 +210,10 @@ class ProcessPool:
         self._begin(fresh)
         fresh.wait_until_ready()
         for placed in [placed for placed in self.placed.values() if placed.process is dead]:
-            placed.process = fresh
-            self.deaths[placed.job.trial] += 1
-            if self.deaths[placed.job.trial] > DEATHS:
-                self._give_up(placed.job.trial, error)
+            placed.process, job = fresh, placed.job
+            self.deaths[job.trial, job.repeat] += 1
+            if self.deaths[job.trial, job.repeat] > DEATHS:
+                self._give_up(job.trial, error)
         try:
             self._catch_up(fresh)
         except LostWorkerError as again:

@@ -234,6 +234,7 @@ def _run_on(devices: Sequence[str], file: StudyFile, session: Session) -> StudyR
     workers = default_workers(device, len(devices)) if session.workers is None else session.workers
     with training_processes(workers, devices=devices or [device]) as processes:
         from foldtune.search import optuna_parts  # these import torch, as the processes do at the same time
+        from foldtune.search.confirm import Confirmation
         from foldtune.search.loop import Search
         from foldtune.search.plan import make_plan
         from foldtune.search.study import LEASE_S, open_study
@@ -257,7 +258,10 @@ def _run_on(devices: Sequence[str], file: StudyFile, session: Session) -> StudyR
             with beating(store, study.lease, LEASE_S), interruptible() as interrupted:
                 pool = _pool(study.setup(device), processes, study.artifacts)
                 watch = session.watch or (lambda status: None)
-                ending = Search(study, pool, interrupted, watch, session.checkpoint_every).run()
+                how = (study, pool, interrupted, watch, session.checkpoint_every)
+                ending = Search(*how).run()
+                if ending != "interrupted" and not Confirmation(*how).run():
+                    ending = "interrupted"
                 study.leave()
             return read_result(store, file.spec.name, ending)
 

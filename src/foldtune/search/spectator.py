@@ -3,9 +3,10 @@
 import time
 from collections import Counter
 
+from foldtune.search.finalists import by_key, missing, wanted
 from foldtune.search.result import StudyResult, best_trial
-from foldtune.search.status import RunningTrial, Status, news
-from foldtune.store.records import TrialRecord
+from foldtune.search.status import RunningTrial, Status, news, planned
+from foldtune.store.records import RepeatRecord, TrialRecord
 from foldtune.store.store import Store
 
 
@@ -44,18 +45,26 @@ class Spectator:
         best = best_trial(self.trials.values(), self.record.directions[0])
         spent, finished = time.monotonic() - self.began, len(self._finished)
         here = finished - self._finished_before
+        running = [self._running(trial) for trial in self.trials.values() if trial.state == "running"]
+        asked = wanted(self.record, self.trials.values()) if finished == len(self.trials) else []
+        again = self.store.repeats(self.record.uuid) if asked else []
         return Status(
             study=self.record.name,
             objective=objective,
             budget=budget,
             counts=dict(Counter(trial.state for trial in self.trials.values())),
-            running=tuple(self._running(trial) for trial in self.trials.values() if trial.state == "running"),
+            running=tuple(running) or tuple(self._again(repeat) for repeat in again if repeat.state == "running"),
             best=(best.number, best.values[0]) if best and best.values else None,
             seconds=spent,
             remaining_s=max(0, budget - finished) * spent / here if here else None,
             news=tuple(news(trial, objective) for trial in fresh),
+            confirming=(len(asked) - len(missing(asked, by_key(again))), len(asked)) if asked else None,
         )
 
     def _running(self, trial: TrialRecord) -> RunningTrial:
-        epochs, folds = int(trial.config["training"]["epochs"]), len(self.record.folds)
-        return RunningTrial(trial.number, trial.epochs, epochs, folds, self.means[trial.number].get(trial.epochs))
+        mean = self.means[trial.number].get(trial.epochs)
+        return RunningTrial(trial.number, trial.epochs, planned(trial), len(self.record.folds), mean)
+
+    def _again(self, repeat: RepeatRecord) -> RunningTrial:
+        epochs, folds = planned(self.trials[repeat.trial]), len(self.record.folds)
+        return RunningTrial(repeat.trial, repeat.epochs, epochs, folds, None, repeat.repeat)

@@ -1,18 +1,14 @@
 """A study that is open: its rows, its budget, and the trials that run."""
 
-import platform
-from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from importlib.metadata import version
-from pathlib import Path as FilePath
-from typing import Any
-from uuid import uuid4
 
 from foldtune import space
-from foldtune.errors import Problem, ResumeError, StoreError
-from foldtune.search.cohort import default_cohort
+from foldtune.errors import StoreError
+from foldtune.search.definition import continued, new_record
+from foldtune.search.finalists import by_key, missing, wanted
+from foldtune.search.keeping import keep
 from foldtune.search.mirror import Mirror
 from foldtune.search.optuna_copy import OptunaCopy
 from foldtune.search.optuna_parts import most_epochs, rungs
@@ -21,21 +17,19 @@ from foldtune.search.plan import Plan
 from foldtune.search.publisher import Publisher
 from foldtune.search.stored import check_trials
 from foldtune.search.trials import Trials
-from foldtune.spec.fingerprint import changed, differences
-from foldtune.spec.schema import SearchSpec
+from foldtune.spec.fingerprint import changed
+from foldtune.spec.schema import AnswersChoice, SearchSpec
 from foldtune.store.artifacts import Artifacts, default_url
-from foldtune.store.records import Lease, StudyRecord, TrialRecord
+from foldtune.store.records import Kept, Lease, StudyRecord, TrialRecord
 from foldtune.store.store import Store
 from foldtune.train.engine import TrainingSetup
-from foldtune.values import Job, Origin
+from foldtune.values import Job, Origin, TrialResult
 
 LEASE_S = 90.0
 """How long a search loop that is not heard of keeps its trials, where nobody can see whether its process lives."""
 
 EXEMPT = 5
 """The first trials are never pruned: the reference that scores of pruned trials are corrected with."""
-
-LIBRARIES = ("torch", "optuna", "scikit-learn", "numpy", "sqlalchemy", "foldtune")
 
 
 @dataclass(eq=False)
@@ -52,6 +46,7 @@ class OpenStudy:
         artifacts: checkpoints of trials in training.
         means: the first objective's mean over folds, by trial and epoch.
         tick: of the last write that these show.
+        confirming: trials whose confirmation had begun, and not ended, when the study was opened.
     """
 
     plan: Plan
@@ -63,6 +58,7 @@ class OpenStudy:
     artifacts: Artifacts
     means: dict[int, dict[int, float]] = field(default_factory=dict)
     tick: int = -1
+    confirming: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.trials = Trials(self.record.directions[0], self.lease.token)
@@ -76,6 +72,12 @@ class OpenStudy:
     def cohort(self) -> int:
         """Trials in training at once: fixed when the study is created, whatever number of processes trains them."""
         return int(self.record.spec["search"]["cohort"])
+
+    @property
+    def keeps(self) -> AnswersChoice:
+        """What is kept of out-of-fold answers: fixed when the study is created, too; older studies keep none."""
+        found: AnswersChoice = self.record.spec["search"].get("out_of_fold", "none")
+        return found
 
     @property
     def running(self) -> list[int]:
@@ -159,10 +161,16 @@ class OpenStudy:
 
     def setup(self, device: str) -> TrainingSetup:
         """What a training process gets; the engine, as the cohort, is fixed when the study is created."""
-        return replace(self.plan.setup(device), engine=self.record.spec["search"]["engine"])
+        engine = self.record.spec["search"]["engine"]
+        return replace(self.plan.setup(device), engine=engine, keeps_answers=self.keeps != "none")
 
     def job(self, number: int) -> Job:
         return Job(number, self.trials[number].config, self.plan.folds)
+
+    def kept(self, job: Job, result: TrialResult) -> tuple[Kept, ...]:
+        """What is to be stored of a result's answers."""
+        given = {"objective": self.plan.metric_nodes[0], "dataset": self.plan.dataset}
+        return keep(job, result.out_of_fold, choice=self.keeps, **given)
 
     def close(self) -> None:
         """Give up the trials and the database's connections."""
@@ -215,7 +223,11 @@ def open_study(
             store.retry(lease)
         study.take_over()
         study.publisher.publish()
-        study.artifacts.keep([trial.number for trial in study.trials.values() if trial.state == "running"])
+        repeats = by_key(store.repeats(record.uuid))
+        left = missing(wanted(record, study.trials.values()), repeats)
+        study.confirming = {trial for trial, repeat in left if (trial, repeat) in repeats}
+        running = {trial.number for trial in study.trials.values() if trial.state == "running"}
+        study.artifacts.keep(running | study.confirming)
         undo.pop_all()
     return study
 
@@ -232,7 +244,7 @@ def _record(plan: Plan, store: Store, copy: OptunaCopy, workers: int) -> StudyRe
     meanwhile."""
     name = plan.spec.name
     if name not in {summary.name for summary in store.studies()}:
-        record = _new_record(plan, default_cohort(plan, workers))
+        record = new_record(plan, workers)
         copy.check_free()
         try:
             store.create_study(record)
@@ -242,7 +254,7 @@ def _record(plan: Plan, store: Store, copy: OptunaCopy, workers: int) -> StudyRe
         else:
             return record
     stored = store.study(name)
-    record = _continued(stored, plan)
+    record = continued(stored, plan)
     if changed(stored.spec, record.spec):
         store.update_spec(record.uuid, record.spec)
     return record
@@ -257,74 +269,4 @@ def _mirror(plan: Plan) -> Mirror:
         seed=search.seed,
         sampler=search.sampler.node if search.sampler else None,
         pruner=search.pruner.node if search.pruner else None,
-    )
-
-
-def _continued(stored: StudyRecord, plan: Plan) -> StudyRecord:
-    """A stored study with the budget that is asked for."""
-    tree = _stored_tree(plan, **{name: stored.spec["search"][name] for name in ("cohort", "engine")})
-    check_same(stored, plan, tree)
-    return replace(stored, spec=tree)
-
-
-def check_same(record: StudyRecord, plan: Plan, tree: Mapping[str, Any]) -> None:
-    """Refuse to go on with a study that is not the stored one.
-
-    Args:
-        record: the stored study.
-        plan: what was asked for.
-        tree: its tree, cohort and engine included.
-
-    Raises:
-        ResumeError: every difference.
-    """
-    problems = differences(record.spec, tree)
-    if record.data_fingerprint != plan.data_fingerprint:
-        rows = f"{plan.dataset.n_rows + len(plan.locked)} rows"
-        rule = f"the stored study was made on other data ({record.n_rows} rows, sha256 {record.data_fingerprint[:12]})"
-        problems.append(Problem(("data",), rule, f"{rows}, sha256 {plan.data_fingerprint[:12]}"))
-    elif record.split_fingerprint != plan.split_fingerprint:
-        rule = f"the stored study has other folds (sha256 {record.split_fingerprint[:12]})"
-        problems.append(Problem(("validation",), rule, f"sha256 {plan.split_fingerprint[:12]}"))
-    if problems:
-        last = problems[-1]
-        hint = "Nothing was changed. Undo the difference, or start a new study with `foldtune run --fork NAME`."
-        raise ResumeError([*problems[:-1], replace(last, hint=hint)], plan.file.source)
-
-
-def _stored_tree(plan: Plan, *, cohort: int, engine: str) -> dict[str, Any]:
-    """The tree that the database holds: with it and the data alone, the study goes on.
-
-    Args:
-        plan: what was asked for.
-        cohort: where its file does not say.
-        engine: the same.
-    """
-    search = plan.tree["search"]
-    given = {
-        "cohort": plan.spec.search.cohort or cohort,
-        "engine": search.get("engine", engine),
-        "enqueue": [dict(params) for params in plan.enqueued],
-    }
-    return {**plan.tree, "search": {**search, **given}}
-
-
-def _new_record(plan: Plan, cohort: int) -> StudyRecord:
-    return StudyRecord(
-        uuid=uuid4().hex,
-        name=plan.spec.name,
-        spec=_stored_tree(plan, cohort=cohort, engine=plan.spec.search.engine),
-        folder=str(plan.file.folder),
-        file=str(plan.file.home / FilePath(plan.file.source.file).name) if plan.file.source.file else "",
-        seed=plan.spec.search.seed,
-        objectives=tuple(metric.label for metric in plan.metrics[: plan.n_objectives]),
-        directions=plan.directions,
-        metrics=tuple(metric.label for metric in plan.metrics),
-        data_fingerprint=plan.data_fingerprint,
-        split_fingerprint=plan.split_fingerprint,
-        n_rows=plan.dataset.n_rows + len(plan.locked),
-        folds=plan.folds,
-        locked=plan.locked,
-        versions={"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
-        created_at=datetime.now(UTC),
     )

@@ -19,9 +19,11 @@ class Trainer:
     def __init__(self, setup: TrainingSetup, artifacts: Artifacts | None) -> None:
         self.run: Run = make_engine(setup).start([])
         self.artifacts = artifacts
+        self.repeats: dict[int, int] = {}  # by trial
 
     def add(self, job: Job, saved: bytes | None = None) -> None:
         """Take a job in; with a checkpoint, it goes on from there."""
+        self.repeats[job.trial] = job.repeat
         self.run.add(job, None if saved is None else load(saved))
 
     def unusable(self, job: Job, saved: bytes) -> str | None:
@@ -48,7 +50,7 @@ class Trainer:
             return None
         try:
             for trial, state in self.run.state_dict().items():
-                self.artifacts.save(trial, state["epoch"], dump(state))
+                self.artifacts.save(trial, state["epoch"], dump(state), self.repeats[trial])
         except (StoreError, CheckpointError) as error:
             return str(error)
         return None

@@ -2,12 +2,13 @@
 
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import closing
 from typing import Any
 
 from foldtune.errors import FoldtuneError, LeaseLostError, StoreError
-from foldtune.search.interrupts import interruptible
+from foldtune.search.finalists import by_key, missing, wanted
+from foldtune.search.interrupts import interruptible, pause
 from foldtune.search.place import is_dead
 from foldtune.search.run import CHECKPOINT_EVERY_S, Watch, resume_study
 from foldtune.store.records import StudySummary
@@ -77,24 +78,35 @@ def work(
             elif idle_exit is not None and time.monotonic() - idle_since >= idle_exit:
                 return
             else:
-                _wait(LOOKED_EVERY_S, interrupted)
+                pause(LOOKED_EVERY_S, interrupted)
 
 
-def _next_study(
-    storage: str, name: str | None, done: Mapping[str, StudySummary], refused: Collection[str]
-) -> str | None:
-    """The oldest study with trials left to train that is not as this worker left it, or whose search loops died."""
+def _next_study(storage: str, name: str | None, done: dict[str, StudySummary], refused: Collection[str]) -> str | None:
+    """The oldest study with something left to train that is not as this worker left it, or whose search loops died."""
     for summary in _studies(storage):
-        if name in (None, summary.name) and _is_open(summary):
-            changed = done.get(summary.name) != summary
+        if name not in (None, summary.name):
+            continue
+        changed = done.get(summary.name) != summary
+        if _is_open(summary):
             if changed or (summary.name not in refused and _is_abandoned(storage, summary.name)):
                 return summary.name
+        elif changed and _is_unconfirmed(storage, summary.name):
+            return summary.name
+        else:
+            done[summary.name] = summary  # not to be read again
     return None
 
 
 def _is_abandoned(storage: str, name: str) -> bool:
     with closing(Store(storage, create=False)) as store:
         return store.is_abandoned(store.study(name).uuid, is_dead)
+
+
+def _is_unconfirmed(storage: str, name: str) -> bool:
+    """Whether the best trials of a study that has ended are yet to be trained again."""
+    with closing(Store(storage, create=False)) as store:
+        record = store.study(name)
+        return bool(missing(wanted(record, store.trials(record.uuid)), by_key(store.repeats(record.uuid))))
 
 
 def _studies(storage: str) -> list[StudySummary]:
@@ -109,9 +121,3 @@ def _studies(storage: str) -> list[StudySummary]:
 def _is_open(summary: StudySummary) -> bool:
     ended = sum(summary.trials[state] for state in ("complete", "pruned", "failed"))
     return summary.budget is None or ended < summary.budget
-
-
-def _wait(seconds: float, interrupted: Callable[[], bool]) -> None:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until and not interrupted():
-        time.sleep(0.1)

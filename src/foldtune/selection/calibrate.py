@@ -59,7 +59,7 @@ def calibrate(logits: Floats, classes: Rows, fold: Rows) -> Calibration | None:
     """
     if len(classes) < LEAST_ROWS:
         return None
-    both = _two_columns(logits)
+    both = two_columns(logits)
     cooled = np.empty(len(classes))
     for one in np.unique(fold):
         cooled[fold == one] = fit_temperature(both[fold != one], classes[fold != one])
@@ -183,7 +183,7 @@ def _upper_rank(n_rows: int, level: float) -> int:
     return int(np.ceil(round(level * (n_rows + 1), 9)))
 
 
-def _two_columns(logits: Floats) -> Floats:
+def two_columns(logits: Floats) -> Floats:
     """One logit per row is the second class's; the first one's is 0."""
     if logits.ndim == 2 and logits.shape[1] > 1:
         return logits

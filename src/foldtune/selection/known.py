@@ -44,6 +44,35 @@ def scorer_of(metric: str, *, target: Target, predictions: Floats, fold: Rows) -
     return RowMeans(np.stack([values(target, trial) for trial in predictions], axis=1), fold, transform)
 
 
+def is_row_mean(metric: str) -> bool:
+    """Whether a metric, with default arguments, is the mean of one number for each row.
+
+    Example:
+        >>> is_row_mean("log_loss"), is_row_mean("root_mean_squared_error"), is_row_mean("roc_auc")
+        (True, False, False)
+    """
+    return metric in _KNOWN and _KNOWN[metric][1] in (_same, _mean)
+
+
+def row_values(metric: str, target: Target, predictions: Floats) -> Floats:
+    """What such a metric is the mean of.
+
+    Args:
+        metric: one that `is_row_mean`.
+        target: class codes 0 .. O-1, shape (N,), or values, shape (N, T).
+        predictions: probabilities, shape (N, O), or values, shape (N, T).
+
+    Returns:
+        A number for each row, shape (N,).
+
+    Example:
+        >>> row_values("mean_squared_error", np.array([[0.0, 1.0]]), np.array([[2.0, 1.0]]))
+        array([2.])
+    """
+    values, transform = _KNOWN[metric]
+    return transform(values(target, predictions))
+
+
 def _log_loss(target: Target, predictions: Floats) -> Floats:
     own = np.take_along_axis(predictions, target.astype(np.int64)[:, None], axis=1)[:, 0]
     return -np.log(np.clip(own, EPSILON, 1 - EPSILON))

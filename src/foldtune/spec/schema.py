@@ -13,13 +13,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Fiel
 SEARCHABLE = ("model", "loss", "optimizer", "scheduler", "regularization", "preprocessing", "augmentation", "training")
 """The sections in which a leaf may be a domain."""
 
-CHANGEABLE = (("search", "trials"), ("search", "timeout"), ("search", "patience"))
-"""What may differ when a study goes on."""
+CHANGEABLE = tuple(("search", name) for name in ("trials", "timeout", "patience", "confirm", "prefer"))
+"""What may differ when a study goes on: none of it changes a trial."""
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 EngineChoice = Literal["auto", "packed", "lockstep"]
 Precision = Literal["32-true", "bf16-mixed"]
-Kept = Literal["auto", "answers", "losses", "none"]
+AnswersChoice = Literal["auto", "answers", "losses", "none"]
 Cost = Literal["simple", "latency"]
 NonNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
@@ -141,7 +141,7 @@ class SearchSpec(Section):
     prefer: Cost | None = Field(
         None, description="simple: of trials not worse than the best, that of fewest parameters; latency: the quickest"
     )
-    out_of_fold: Kept = Field(
+    out_of_fold: AnswersChoice = Field(
         "auto", description="what is kept of each trial's out-of-fold answers; auto: the answers, while they are small"
     )
     enqueue: Any = Field((), description="parameters to try first, or a YAML or JSON file with a list of them")

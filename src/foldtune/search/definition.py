@@ -1,0 +1,92 @@
+"""A study's definition as it is stored: what a new one fixes, and what may differ when it goes on."""
+
+import platform
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path as FilePath
+from typing import Any
+from uuid import uuid4
+
+from foldtune.errors import Problem, ResumeError
+from foldtune.search.cohort import default_cohort
+from foldtune.search.keeping import resolve
+from foldtune.search.plan import Plan
+from foldtune.spec.fingerprint import differences
+from foldtune.store.records import StudyRecord
+
+LIBRARIES = ("torch", "optuna", "scikit-learn", "numpy", "sqlalchemy", "foldtune")
+
+FIXED = ("cohort", "engine", "confirm", "out_of_fold")
+"""Of the search: stored with a new study, whatever its file says or leaves out. Older studies lack the last two."""
+
+_UNSAID = (("cohort", None), ("out_of_fold", "auto"))  # as good as left out
+
+
+def new_record(plan: Plan, workers: int) -> StudyRecord:
+    """The row of a study that is new.
+
+    Args:
+        plan: what was asked for.
+        workers: training processes.
+    """
+    search = plan.spec.search
+    kept = resolve(search.out_of_fold, objective=plan.metric_nodes[0], dataset=plan.dataset, folds=plan.folds)
+    fixed = (default_cohort(plan, workers), search.engine, search.confirm, kept)
+    return StudyRecord(
+        uuid=uuid4().hex,
+        name=plan.spec.name,
+        spec=_stored_tree(plan, dict(zip(FIXED, fixed, strict=True))),
+        folder=str(plan.file.folder),
+        file=str(plan.file.home / FilePath(plan.file.source.file).name) if plan.file.source.file else "",
+        seed=plan.spec.search.seed,
+        objectives=tuple(metric.label for metric in plan.metrics[: plan.n_objectives]),
+        directions=plan.directions,
+        metrics=tuple(metric.label for metric in plan.metrics),
+        data_fingerprint=plan.data_fingerprint,
+        split_fingerprint=plan.split_fingerprint,
+        n_rows=plan.dataset.n_rows + len(plan.locked),
+        folds=plan.folds,
+        locked=plan.locked,
+        versions={"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
+        created_at=datetime.now(UTC),
+    )
+
+
+def continued(stored: StudyRecord, plan: Plan) -> StudyRecord:
+    """A stored study with the budget that is asked for.
+
+    Raises:
+        ResumeError: it is another study; every difference.
+    """
+    tree = _stored_tree(plan, {name: stored.spec["search"].get(name) for name in FIXED})
+    _check_same(stored, plan, tree)
+    return replace(stored, spec=tree)
+
+
+def _check_same(record: StudyRecord, plan: Plan, tree: Mapping[str, Any]) -> None:
+    problems = differences(record.spec, tree)
+    if record.data_fingerprint != plan.data_fingerprint:
+        rows = f"{plan.dataset.n_rows + len(plan.locked)} rows"
+        rule = f"the stored study was made on other data ({record.n_rows} rows, sha256 {record.data_fingerprint[:12]})"
+        problems.append(Problem(("data",), rule, f"{rows}, sha256 {plan.data_fingerprint[:12]}"))
+    elif record.split_fingerprint != plan.split_fingerprint:
+        rule = f"the stored study has other folds (sha256 {record.split_fingerprint[:12]})"
+        problems.append(Problem(("validation",), rule, f"sha256 {plan.split_fingerprint[:12]}"))
+    if problems:
+        last = problems[-1]
+        hint = "Nothing was changed. Undo the difference, or start a new study with `foldtune run --fork NAME`."
+        raise ResumeError([*problems[:-1], replace(last, hint=hint)], plan.file.source)
+
+
+def _stored_tree(plan: Plan, fixed: Mapping[str, Any]) -> dict[str, Any]:
+    """The tree that the database holds: with it and the data alone, the study goes on.
+
+    Args:
+        plan: what was asked for.
+        fixed: what stands where its file says nothing, by `FIXED`; None where the stored study has no such thing.
+    """
+    search = {key: value for key, value in plan.tree["search"].items() if (key, value) not in _UNSAID}
+    given = {name: value for name, value in {**fixed, **search}.items() if value is not None or name not in FIXED}
+    return {**plan.tree, "search": {**given, "enqueue": [dict(params) for params in plan.enqueued]}}
