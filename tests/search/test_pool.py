@@ -124,7 +124,7 @@ def test_a_job_whose_processes_always_die_has_no_result(plan: Plan, pool: Proces
     pool.add(_job(plan, 0))
     pool.add(_job(plan, 1))
     pool.step()
-    pool.deaths[0] = DEATHS
+    pool.deaths[0, 0] = DEATHS
     _kill(pool.placed[0].process)
     with pytest.raises(LostWorkerError, match="died with exit code -9"):
         pool.finish(0)

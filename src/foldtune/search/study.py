@@ -169,8 +169,8 @@ class OpenStudy:
 
     def kept(self, job: Job, result: TrialResult) -> tuple[Kept, ...]:
         """What is to be stored of a result's answers."""
-        given = {"objective": self.plan.metric_nodes[0], "dataset": self.plan.dataset}
-        return keep(job, result.out_of_fold, choice=self.keeps, **given)
+        plan = self.plan
+        return keep(job, result.out_of_fold, choice=self.keeps, objective=plan.metric_nodes[0], dataset=plan.dataset)
 
     def close(self) -> None:
         """Give up the trials and the database's connections."""

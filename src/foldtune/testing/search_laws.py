@@ -3,7 +3,7 @@
 A law searches studies of its own, so that many can share a database. It raises `AssertionError` when it is broken.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import replace
 from tempfile import TemporaryDirectory
@@ -44,6 +44,7 @@ class TablePool:
         table: the objective, shape (trials, K, E); NaN diverges.
         direction: of the objective.
         artifacts: where checkpoints go; None to keep none.
+        fresh: tables of the fresh partitions.
     """
 
     def __init__(
@@ -51,17 +52,20 @@ class TablePool:
         table: Floats,  # (trials, K, E) float64
         direction: Direction = "minimize",
         artifacts: Artifacts | None = None,
+        fresh: Sequence[Floats] = (),
     ) -> None:
-        self.table, self.direction, self.artifacts = table, direction, artifacts
+        self.table, self.direction, self.artifacts, self.fresh = table, direction, artifacts, fresh
         self.epochs: dict[int, int] = {}
+        self.repeats: dict[int, int] = {}
         self.read: list[tuple[int, int, int]] = []  # trial, fold, epoch
+        self.again: list[tuple[int, int, int]] = []  # trial, repeat, epoch
         self.steps: list[list[int]] = []  # the trials of each
 
     def add(self, job: Job, saved: Saved | None = None) -> None:
-        self.epochs[job.trial] = since(saved)
+        self.epochs[job.trial], self.repeats[job.trial] = since(saved), job.repeat
 
     def unusable(self, job: Job, saved: bytes) -> str | None:
-        return None if saved.startswith(b"trial %d " % job.trial) else "it is another trial's"
+        return None if saved.startswith(_mark(job.trial, job.repeat)) else "it is another trial's"
 
     def start(self) -> None:
         """Nobody else reads."""
@@ -73,25 +77,41 @@ class TablePool:
     def save(self) -> list[str]:
         for trial, epoch in self.epochs.items():
             if self.artifacts and epoch:
-                self.artifacts.save(trial, epoch, b"trial %d epoch %d" % (trial, epoch))
+                repeat = self.repeats[trial]
+                self.artifacts.save(trial, epoch, _mark(trial, repeat) + b"epoch %d" % epoch, repeat)
         return []
 
     def drop(self, trial: int) -> TrialResult:
-        epoch, n_folds = self.epochs.pop(trial), self.table.shape[1]
-        return TrialResult(trial, epoch, np.full(n_folds, epoch), self.table[trial, :, epoch - 1 : epoch])
+        curves = self._curves(trial)
+        epoch = len(curves)
+        return TrialResult(trial, epoch, np.full(curves.shape[1], epoch), curves[-1][:, None])
 
     def finish(self, trial: int) -> TrialResult:
-        epoch, planned = self.epochs.pop(trial), self.table.shape[2]
-        curves = self.table[trial].T[:epoch]  # (E, K)
-        chosen = choose_epochs(curves, self.direction, eligible_epochs(planned, epoch))
-        return TrialResult(trial, epoch, chosen, curves[chosen - 1, np.arange(len(chosen))][:, None])
+        curves, planned = self._curves(trial), self.table.shape[2]
+        chosen = choose_epochs(curves, self.direction, eligible_epochs(planned, len(curves)))
+        return TrialResult(trial, len(curves), chosen, curves[chosen - 1, np.arange(len(chosen))][:, None])
+
+    def _curves(self, trial: int) -> Floats:
+        """What a trial that ends has read, (E, K)."""
+        return np.asarray(self._table(trial).T[: self.epochs.pop(trial)])
+
+    def _table(self, trial: int) -> Floats:
+        """A trial's own, (K, E)."""
+        return np.asarray([self.table, *self.fresh][self.repeats[trial]][trial])
 
     def _step(self, trial: int) -> EpochReport:
         self.epochs[trial] += 1
-        epoch, (_, n_folds, planned) = self.epochs[trial], self.table.shape
-        self.read += [(trial, fold, epoch) for fold in range(n_folds)]
-        scores = self.table[trial, :, epoch - 1 : epoch]  # (K, 1)
-        return EpochReport(trial, epoch, scores[:, 0], scores, 0.0, done=epoch == planned)
+        epoch, repeat, table = self.epochs[trial], self.repeats[trial], self._table(trial)
+        if repeat:
+            self.again.append((trial, repeat, epoch))
+        else:
+            self.read += [(trial, fold, epoch) for fold in range(len(table))]
+        scores = table[:, epoch - 1 : epoch]  # (K, 1)
+        return EpochReport(trial, epoch, scores[:, 0], scores, 0.0, done=epoch == table.shape[1], repeat=repeat)
+
+
+def _mark(trial: int, repeat: int) -> bytes:
+    return b"trial %d repeat %d " % (trial, repeat)
 
 
 def make_table(seed: int, trials: int = 20, folds: int = 3, epochs: int = 27) -> Floats:
@@ -302,29 +322,49 @@ def check_deaths(
     """
     _, whole = search_table(url, plan, TablePool(table))
     plan = renamed(plan)
-    with TemporaryDirectory() as folder, _nobody_lives():
+    with TemporaryDirectory() as folder, nobody_lives():
         for count in steps:
-            _live(url, plan, TablePool(table), folder, Mortal(count))
+            live(url, plan, TablePool(table), folder, Mortal(count))
         with opened_study(url, plan, folder) as study:
             Search(study, TablePool(table, artifacts=study.artifacts), saved_every_s=0).run()
             parts = read_result(study.store, plan.spec.name)
     check_same_trials(whole.trials, parts.trials)
 
 
-def _nobody_lives() -> AbstractContextManager[object]:
+def nobody_lives() -> AbstractContextManager[object]:
     """A search process that died here lives on: it is the test's."""
     return patch.object(opening, "is_dead", return_value=True)
 
 
-def _live(url: str, plan: Plan, pool: TablePool, artifacts: str, mortal: "Mortal") -> None:
-    """One life of a search process: it releases nothing when it dies."""
+def _search(study: OpenStudy, pool: Any) -> None:
+    Search(study, pool, saved_every_s=0).run()
+
+
+def live(
+    url: str,
+    plan: Plan,
+    pool: TablePool,
+    artifacts: str,
+    mortal: "Mortal",
+    work: Callable[[OpenStudy, Any], None] = _search,
+) -> None:
+    """One life of a search process: it releases nothing when it dies.
+
+    Args:
+        url: a database.
+        plan: the study.
+        pool: what it reads.
+        artifacts: where its checkpoints go.
+        mortal: when it dies.
+        work: what it does.
+    """
     try:
         with closing(Store(url)) as store, closing(open_study(plan, store, workers=1, artifacts=artifacts)) as study:
             pool.artifacts = study.artifacts
             study.copy.storage = mortal.wrap(study.copy.storage)
             study.store = study.publisher.store = mortal.wrap(study.store)
             study.artifacts, pool.artifacts = mortal.wrap(study.artifacts), mortal.wrap(study.artifacts)
-            Search(study, mortal.wrap(pool), saved_every_s=0).run()
+            work(study, mortal.wrap(pool))
     except Died:
         return
 
