@@ -33,7 +33,7 @@ optimizer:
     - {{use: AdamW, lr: {{float: [1e-4, 1e-1], log: true}}}}
     - {{use: SGD, lr: {{float: [1e-3, 1], log: true}}, momentum: 0.9}}
 training: {{epochs: {epochs}, batch_size: 64}}
-search: {{trials: {trials}, cohort: {cohort}, engine: {engine}, seed: {seed}}}
+search: {{trials: {trials}, cohort: {cohort}, engine: {engine}, seed: {seed}, confirm: {confirm}}}
 """
 
 
@@ -49,6 +49,7 @@ class Arena:
         cohort: trials at once in each search loop.
         engine: what trains them.
         seed: the study's, and that of the moments of faults.
+        confirm: fresh partitions for its best trials.
         sleep_s: how long an epoch takes at least.
         every_s: seconds between checkpoints.
         artifacts: where checkpoints go.
@@ -61,6 +62,7 @@ class Arena:
     cohort: int = 4
     engine: str = "packed"
     seed: int = 0
+    confirm: int = 0
     sleep_s: float = 0.05
     every_s: float = 0.0
     artifacts: Path | None = None
@@ -73,7 +75,7 @@ class Arena:
         self.log, self.notes, self.file = (self.folder / name for name in ("log", "epochs", "study.yaml"))
         self.log.touch()
         self.notes.touch()
-        sizes = {"epochs": self.epochs, "trials": self.trials, "cohort": self.cohort}
+        sizes = {"epochs": self.epochs, "trials": self.trials, "cohort": self.cohort, "confirm": self.confirm}
         self.file.write_text(STUDY.format(engine=self.engine, seed=self.seed, **sizes))
         self.artifacts = self.artifacts or self.folder / "artifacts"
 
@@ -123,10 +125,10 @@ class Arena:
         self.processes.append(process)
         return process
 
-    def trained(self) -> list[tuple[int, int]]:
-        """Trial and epoch of every epoch that was trained to its end."""
+    def trained(self) -> list[tuple[int, int, int]]:
+        """Trial, repeat and epoch of every epoch that was trained to its end."""
         lines = self.notes.read_text().splitlines()
-        return [(int(trial), int(epoch)) for trial, epoch in map(str.split, lines)]
+        return [(int(trial), int(repeat), int(epoch)) for trial, repeat, epoch in map(str.split, lines)]
 
     def wait_for_epochs(self, more: int, *processes: "subprocess.Popen[bytes]") -> bool:
         """Wait until so many more epochs are trained; False when the processes ended before."""
@@ -163,12 +165,12 @@ class Arena:
         return len(trained) - len(set(trained))
 
     def most_redone(self) -> int:
-        """The most epochs that one trial was trained again between two faults."""
-        seen: set[tuple[int, int]] = set()
-        again: Counter[tuple[int, int]] = Counter()  # by fault and trial
+        """The most epochs that one trial was trained again between two faults, on one partition."""
+        seen: set[tuple[int, int, int]] = set()
+        again: Counter[tuple[int, int, int]] = Counter()  # by fault, trial and repeat
         for line, epoch in enumerate(self.trained()):
             if epoch in seen:
-                again[sum(fault <= line for fault in self.faults), epoch[0]] += 1
+                again[sum(fault <= line for fault in self.faults), epoch[0], epoch[1]] += 1
             seen.add(epoch)
         return max(again.values(), default=0)
 

@@ -11,7 +11,9 @@ from foldtune.search.mirror import STATES
 from foldtune.search.pool import LocalPool
 from foldtune.search.result import StudyResult, load_curves, load_study
 from foldtune.search.run import run_study
+from foldtune.selection.winner import n_finalists
 from foldtune.store.store import Store
+from foldtune.testing.confirm_laws import check_same_repeats
 from foldtune.testing.search_laws import check_same_trials
 from foldtune.testing.store_laws import same
 from foldtune.values import Job
@@ -56,10 +58,15 @@ def check_whole(arena: Arena) -> tuple[int, int]:
     assert [trial.number for trial in result.trials] == list(range(arena.trials))
     assert len(ended) == arena.trials, [(trial.number, trial.state, trial.failure) for trial in result.trials]
     with closing(Store(arena.url)) as store, store.engine.connect() as connection:
-        stored = connection.execute(text("SELECT trial, epoch FROM foldtune_curves")).all()
+        stored = connection.execute(text("SELECT * FROM foldtune_curves")).all()
+        repeats = store.repeats(result.record.uuid)
         leases = connection.scalar(text("SELECT count(*) FROM foldtune_leases"))
-    wanted = {(trial.number, epoch) for trial in ended for epoch in range(1, trial.epochs + 1)}
-    assert {(row.trial, row.epoch) for row in stored} == wanted
+    assert len(repeats) == arena.confirm * n_finalists(arena.trials)
+    assert {repeat.state for repeat in repeats} <= {"complete"}
+    jobs = [(trial.number, 0, trial.epochs) for trial in ended]
+    jobs += [(repeat.trial, repeat.repeat, repeat.epochs) for repeat in repeats]
+    wanted = {(trial, repeat, epoch) for trial, repeat, epochs in jobs for epoch in range(1, epochs + 1)}
+    assert {(row.trial, row.repeat, row.epoch) for row in stored} == wanted
     assert wanted <= set(arena.trained())
     assert leases == 0
     assert arena.artifacts and [file for file in arena.artifacts.rglob("*") if file.is_file()] == []
@@ -92,7 +99,8 @@ def check_alone(arena: Arena) -> None:
 
 
 def check_undisturbed(arena: Arena) -> None:
-    """One search loop at a time: trials, decisions and curves are those of a study that nothing happened to."""
+    """One search loop at a time: trials, decisions, curves, answers and confirmation are those of a study that nothing
+    happened to."""
     url = f"sqlite:///{arena.folder}/undisturbed.db"
     whole = run_study(arena.file, storage=url, workers=0)
     result = load_study("chaos", storage=arena.url)
@@ -101,3 +109,12 @@ def check_undisturbed(arena: Arena) -> None:
     for trial in whole.trials:
         curves = load_curves("chaos", trial.number, storage=url)
         assert same(curves, load_curves("chaos", trial.number, storage=arena.url))
+    with closing(Store(url)) as undisturbed, closing(Store(arena.url)) as store:
+        uuids = whole.record.uuid, result.record.uuid
+        repeats, again = undisturbed.repeats(uuids[0]), store.repeats(uuids[1])
+        check_same_repeats(repeats, again)
+        for one in repeats:
+            curves = [at.curves(uuid, one.trial, one.repeat) for at, uuid in zip((undisturbed, store), uuids, strict=True)]
+            assert same(*curves)
+        for repeat in range(arena.confirm + 1):
+            assert same(undisturbed.answers(uuids[0], repeat), store.answers(uuids[1], repeat))

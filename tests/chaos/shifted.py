@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from foldtune.cli.main import script
-from foldtune.search import loop, study
+from foldtune.search import confirm, definition, loop, study
 
 _HOURS = float(os.environ.get("CHAOS_HOURS", "0"))
 _real_time, _real_datetime = time.time, datetime.datetime
@@ -27,7 +27,7 @@ def main() -> None:
     """Run the command line so."""
     if _HOURS:
         time.time = lambda: _real_time() + 3600 * _HOURS
-        for module in (loop, study):
+        for module in (confirm, definition, loop, study):
             setattr(module, "datetime", _Shifted)  # noqa: B010
     study.LEASE_S = float(os.environ.get("CHAOS_LEASE_S", study.LEASE_S))
     script()

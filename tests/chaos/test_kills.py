@@ -20,7 +20,7 @@ def test_a_search_that_is_killed_anywhere_comes_to_the_same_study(
 ) -> None:
     began, left, arenas = time.monotonic(), size.kills, []
     for seed, url in enumerate(_urls(database, tmp_path, request)):
-        with Arena(tmp_path / str(seed), url, trials=size.trials, seed=seed) as arena:
+        with Arena(tmp_path / str(seed), url, trials=size.trials, seed=seed, confirm=1) as arena:
             arenas.append(arena)
             left -= _attack(arena, left)
             check_undisturbed(arena)

@@ -55,7 +55,7 @@ def test_an_idle_worker_takes_over_from_one_that_dies(tmp_path: Path, tell: Tell
         dying = arena.search("worker", workers=1, CHAOS_SLEEP_S="2")
         assert arena.wait_for_epochs(1, dying)
         idle = arena.search(*WORKER, workers=1)
-        wait_until(lambda: (1, arena.epochs) in arena.trained())
+        wait_until(lambda: (1, 0, arena.epochs) in arena.trained())
         time.sleep(2)
         arena.kill(dying)
         _wait_for_end(arena, [idle])

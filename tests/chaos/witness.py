@@ -1,6 +1,6 @@
 """A user's module: it has a metric, and whoever imports it in order to train writes every epoch down.
 
-`CHAOS_EPOCHS` names the file, one line `trial epoch` per epoch trained to its end; `CHAOS_SLEEP_S` says how long each
+`CHAOS_EPOCHS` names the file, one line `trial repeat epoch` per epoch trained to its end; `CHAOS_SLEEP_S` says how long each
 takes at least.
 """
 
@@ -25,7 +25,7 @@ _step = Trainer.step
 def _witnessed(self: Trainer) -> list[EpochReport]:
     time.sleep(float(os.environ["CHAOS_SLEEP_S"]))
     reports = _step(self)
-    lines = "".join(f"{report.trial} {report.epoch}\n" for report in reports)
+    lines = "".join(f"{report.trial} {report.repeat} {report.epoch}\n" for report in reports)
     file = os.open(os.environ["CHAOS_EPOCHS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.write(file, lines.encode())  # whole, whoever else appends
     os.close(file)

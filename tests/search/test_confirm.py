@@ -4,14 +4,15 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from foldtune.errors import DataError
+from foldtune.errors import DataError, LeaseLostError
 from foldtune.search.confirm import Confirmation
-from foldtune.search.finalists import wanted
+from foldtune.search.finalists import Reserve, wanted
 from foldtune.search.loop import Search
 from foldtune.search.plan import Plan, make_plan
 from foldtune.search.status import Status
@@ -47,11 +48,7 @@ def test_the_best_trials_are_trained_on_fresh_partitions(sqlite_url: str, cohort
 
 def test_at_most_ten_trials_are_confirmed_partition_by_partition() -> None:
     record = replace(make_study(), directions=("maximize",), spec={"search": {"confirm": 3}})
-    now = datetime.now(UTC)
-    trials = [
-        TrialRecord(number, "complete", "sampled", False, {}, {}, {}, values=(float(number % 40),), finished_at=now)
-        for number in range(60)
-    ]
+    trials = [_ended(number) for number in range(60)]
     asked = wanted(record, trials)
     assert asked == [(trial, repeat) for repeat in (1, 2, 3) for trial in range(39, 29, -1)]
     assert wanted(record, trials[:14]) == [(trial, repeat) for repeat in (1, 2, 3) for trial in (13, 12)]
@@ -212,6 +209,114 @@ def test_progress_counts_confirmations(sqlite_url: str) -> None:
     assert told[-1].running == () and told[-1].finished == 10
     lines = [line for status in told for line in status.news]
     assert len(lines) == 4 and all(" on partition " in line and " complete after 4 epochs: " in line for line in lines)
+
+
+class SlowPool(TablePool):
+    """Each epoch takes 2 seconds of the clock for each trial in it."""
+
+    def __init__(self, *arguments: Any, now: list[float], **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.now = now
+
+    def step(self) -> list[EpochReport]:
+        reports = super().step()
+        self.now[0] += 2.0 * len(reports)
+        return [replace(report, seconds=2.0) for report in reports]
+
+
+@pytest.mark.parametrize(("confirm", "ended", "spent"), [(0, 25, 100.0), (2, 19, 100.0)])
+def test_the_time_that_confirmation_needs_is_kept_back(
+    sqlite_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    confirm: int,
+    ended: int,
+    spent: float,
+) -> None:
+    """Trials of 4 s one after the other: 19 of them, then 3 twice."""
+    caplog.set_level("INFO", logger="foldtune")
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    table, *fresh = (make_table(seed, trials=30, folds=2, epochs=2) for seed in range(3))
+    search = {"cohort": 1, "confirm": confirm, "timeout": 100.0, "pruner": {"use": "NopPruner"}, **QUICK}
+    pool = SlowPool(table, fresh=fresh, now=now)
+    done, result, repeats = confirm_table(sqlite_url, make_table_plan(table, search), pool)
+    assert (done, result.ending, result.finished, len(repeats)) == (True, "timeout", ended, confirm * 3)
+    assert now[0] == spent
+    text = "no new trials in the last 24 s of `search.timeout`: to confirm the best takes about 24 s"
+    assert [record.getMessage() for record in caplog.records if "timeout" in record.getMessage()] == [text][
+        : confirm // 2
+    ]
+
+
+def test_fewer_finalists_than_slots_take_longer() -> None:
+    record = replace(make_study(), spec={"search": {"confirm": 2}})
+    trials = dict(enumerate(_ended(number, seconds=5.0) for number in range(10)))
+    assert Reserve(record, trials, cohort=2).needed_s(10, pace=0.5) == 2 * 2 * 5.0 * 0.5
+    assert Reserve(record, trials, cohort=8).needed_s(10, pace=0.125) == 2 * 2 * 5.0 * 0.125 * 4
+    assert Reserve(record, dict(enumerate(map(_ended, range(4)))), cohort=8).needed_s(4, pace=1.0) == 0.0
+
+
+def test_the_younger_search_loop_waits_and_goes_on_when_the_older_one_dies(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("foldtune.search.confirm.TAKEN_OVER_EVERY_S", 0.0)
+    plan = make_table_plan(TABLE, QUICK)
+    _, _, whole = confirm_table(sqlite_url, renamed(plan), _pool())
+    search_table(sqlite_url, plan, TablePool(TABLE))
+    with opened_study(sqlite_url, plan, str(tmp_path)) as dying, opened_study(sqlite_url, plan, str(tmp_path)) as study:
+        lives, seen = [True, True], list[Any]()
+        monkeypatch.setattr("foldtune.search.study.is_dead", lambda place: not lives)
+        pools = [TablePool(TABLE, artifacts=each.artifacts, fresh=FRESH) for each in (dying, study)]
+        theirs = Confirmation(dying, pools[0], saved_every_s=0)
+        assert theirs._look() and theirs._leads()
+        theirs._begin()
+        for _ in range(3):
+            theirs._refill()
+            theirs._train()
+
+        def watch(status: Status) -> None:
+            seen.append((status.confirming, status.running == ()))
+            lives.clear()
+
+        assert Confirmation(study, pools[1], watch=watch).run()
+        with pytest.raises(LeaseLostError):
+            theirs._save()
+        repeats = study.store.repeats(study.record.uuid)
+    check_same_repeats(whole, repeats)
+    assert seen[0] == ((0, 4), True), "it waited"
+    begun = {again[:2] for again in pools[0].again}
+    assert len(begun) == 2 and {again for again in pools[1].again if again[:2] in begun} == {
+        (trial, repeat, epoch) for trial, repeat in begun for epoch in (3, 4)
+    }
+
+
+def test_a_younger_search_loop_leaves_when_the_older_one_is_done(sqlite_url: str, tmp_path: Path) -> None:
+    plan = make_table_plan(TABLE, QUICK)
+    with (
+        opened_study(sqlite_url, plan, str(tmp_path)) as older,
+        opened_study(sqlite_url, plan, str(tmp_path)) as younger,
+    ):
+        Search(older, _pool()).run()
+        younger.refresh()
+        late = Confirmation(younger, idle := _pool())
+        assert Confirmation(older, _pool()).run() and late.run()
+        assert idle.again == [] and len(late.repeats) == 4
+
+
+def _ended(number: int, seconds: float = 1.0) -> TrialRecord:
+    return TrialRecord(
+        number,
+        "complete",
+        "sampled",
+        False,
+        {},
+        {},
+        {},
+        seconds=seconds,
+        values=(float(number % 40),),
+        finished_at=datetime.now(UTC),
+    )
 
 
 def _pool() -> TablePool:

@@ -45,7 +45,7 @@ data: {use: iris}
 validation: {use: StratifiedKFold, n_splits: 2}
 model: {use: 'slow_net:Net', width: {int: [1, 9]}}
 training: {epochs: 6, batch_size: 150}
-search: {trials: 8, cohort: 1, engine: lockstep, pruner: {use: NopPruner}}
+search: {trials: 8, cohort: 1, engine: lockstep, pruner: {use: NopPruner}, confirm: 0}
 """
 NET = """\
 import pathlib
@@ -238,7 +238,7 @@ def test_in_a_thread_a_search_asks_what_it_is_told_to_ask() -> None:
 def test_a_spectator_sees_what_the_search_shows(sqlite_url: str) -> None:
     shown, seen = list[Status](), list[Status]()
     tree = {"name": "x", "data": {"use": "iris"}, "model": {"use": "MLP", "d_block": {"int": [2, 9]}}}
-    tree |= {"training": {"epochs": 2}, "search": {"trials": 4, "cohort": 2}}
+    tree |= {"training": {"epochs": 2}, "search": {"trials": 5, "cohort": 2, "confirm": 1}}
     with closing(Store(sqlite_url)) as store:
         spectators = list[Spectator]()
 
@@ -249,10 +249,12 @@ def test_a_spectator_sees_what_the_search_shows(sqlite_url: str) -> None:
 
         run_study(tree, storage=sqlite_url, workers=0, watch=watch)
         last = spectators[0].look()
-    assert (last.study, last.objective, last.budget, last.counts) == ("x", "log_loss", 4, {"complete": 4})
+    assert (last.study, last.objective, last.budget, last.counts) == ("x", "log_loss", 5, {"complete": 5})
     assert last.best == shown[-1].best and last.running == ()
     assert [line for status in seen for line in status.news] == [line for status in shown for line in status.news]
-    assert {status.running for status in seen} == {status.running for status in shown}
+    without = [{replace(trial, value=None) for status in each for trial in status.running} for each in (seen, shown)]
+    assert without[0] <= without[1] and {trial.repeat for trial in without[0]} == {0, 1}
+    assert {status.confirming for status in seen} == {None, (0, 1), (1, 1)}
 
 
 class InThreads:

@@ -43,7 +43,7 @@ TREE: dict[str, Any] = {
         ]
     },
     "training": {"epochs": 4, "batch_size": 64},
-    "search": {"trials": 7, "cohort": 2},
+    "search": {"trials": 7, "cohort": 2, "confirm": 0},
 }
 YAML = """
 name: iris
@@ -55,7 +55,7 @@ optimizer:
     - {use: AdamW, lr: {float: [1e-4, 1e-1], log: true}}
     - {use: SGD, lr: {float: [1e-3, 1], log: true}, momentum: 0.9}
 training: {epochs: 9, batch_size: 16}
-search: {trials: 16, cohort: 2}
+search: {trials: 16, cohort: 2, confirm: 0}
 """
 SLEEPY = """
 import time

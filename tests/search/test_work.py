@@ -7,11 +7,16 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import pytest
 
+from foldtune.search.confirm import Confirmation
 from foldtune.search.plan import make_plan
 from foldtune.search.result import load_study
+from foldtune.search.run import run_study
+from foldtune.search.status import Status
 from foldtune.search.study import open_study
 from foldtune.search.work import work
 from foldtune.spec.load import load_spec
@@ -20,12 +25,12 @@ from foldtune.store.store import Store
 WAIT_S = 120.0
 """How long a test waits for other processes, which import torch."""
 
-TREE = {
+TREE: dict[str, Any] = {
     "name": "iris",
     "data": {"use": "iris"},
     "model": {"use": "MLP", "d_block": {"int": [4, 16]}},
     "training": {"epochs": 4},
-    "search": {"trials": 5, "cohort": 2},
+    "search": {"trials": 5, "cohort": 2, "confirm": 0},
 }
 
 
@@ -45,6 +50,19 @@ def test_a_worker_keeps_to_the_study_that_it_is_given(sqlite_url: str, tmp_path:
         _create(sqlite_url, {**TREE, "name": name})
     work(sqlite_url, study="two", workers=0, idle_exit=0.0)
     assert [load_study(name, storage=sqlite_url).finished for name in ("one", "two")] == [0, 5]
+
+
+def test_a_worker_confirms_what_another_search_left_unconfirmed(sqlite_url: str) -> None:
+    """A study whose trials have all ended is looked at once, not at every turn."""
+    ended = {**TREE, "training": {"epochs": 1}, "search": {**TREE["search"], "confirm": 1}}
+    run_study({**TREE, "name": "done", "training": {"epochs": 1}}, storage=sqlite_url, workers=0)
+    with patch.object(Confirmation, "run", return_value=False):
+        assert run_study(ended, storage=sqlite_url, workers=0).ending == "interrupted"
+    told: list[Status] = []
+    work(sqlite_url, workers=0, idle_exit=0.0, watch=told.append)
+    assert {status.study for status in told} == {"iris"} and told[-1].confirming == (1, 1)
+    with closing(Store(sqlite_url)) as store:
+        assert [repeat.state for repeat in store.repeats(store.study("iris").uuid)] == ["complete"]
 
 
 def test_a_worker_waits_for_a_database(sqlite_url: str) -> None:
