@@ -1,7 +1,7 @@
 """A user's module: it has a metric, and whoever imports it in order to train writes every epoch down.
 
-`CHAOS_EPOCHS` names the file, one line `trial repeat epoch` per epoch trained to its end; `CHAOS_SLEEP_S` says how long each
-takes at least.
+`CHAOS_EPOCHS` names the file, one line `trial repeat epoch` per epoch trained to its end; `CHAOS_SLEEP_S` says how long
+each takes at least.
 """
 
 import os

@@ -1,5 +1,7 @@
 """The forecast trains a small part of the rows, whatever their order."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from foldtune.search.plan import Plan, make_plan
 from foldtune.spec.load import load_spec
 
 
-def _plan(rows: int) -> Plan:
+def _plan(rows: int, **changes: Any) -> Plan:
     arrays = {"X": np.random.default_rng(0).standard_normal((rows, 4)), "y": np.repeat([0, 1, 2], rows // 3)}
     tree = {
         "name": "sorted",
@@ -18,13 +20,14 @@ def _plan(rows: int) -> Plan:
         "training": {"epochs": 5, "batch_size": 64},
         "search": {"trials": 10},
     }
-    return make_plan(load_spec(tree))
+    return make_plan(load_spec({**tree, **changes}))
 
 
-def test_a_study_takes_its_trials_times_its_epochs() -> None:
-    found = forecast(_plan(300), workers=2)
+@pytest.mark.parametrize(("changes", "trainings"), [({"search": {"trials": 10, "confirm": 0}}, 10), ({}, 14)], ids=str)
+def test_a_study_takes_its_trials_and_confirmations_times_its_epochs(changes: dict[str, Any], trainings: int) -> None:
+    found = forecast(_plan(300, **changes), workers=2)
     assert found.trial_s == 5 * found.epoch_s > 0
-    assert found.study_s == 10 * found.trial_s / 2
+    assert found.study_s == trainings * found.trial_s / 2
 
 
 def test_many_rows_sorted_by_class_are_timed_by_a_part_of_all_classes(monkeypatch: pytest.MonkeyPatch) -> None:
