@@ -114,9 +114,7 @@ def check_undisturbed(arena: Arena) -> None:
         repeats, again = undisturbed.repeats(uuids[0]), store.repeats(uuids[1])
         check_same_repeats(repeats, again)
         for one in repeats:
-            curves = [
-                at.curves(uuid, one.trial, one.repeat) for at, uuid in zip((undisturbed, store), uuids, strict=True)
-            ]
-            assert same(*curves)
+            key = one.trial, one.repeat
+            assert same(undisturbed.curves(uuids[0], *key), store.curves(uuids[1], *key))
         for repeat in range(arena.confirm + 1):
             assert same(undisturbed.answers(uuids[0], repeat), store.answers(uuids[1], repeat))

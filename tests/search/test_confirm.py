@@ -144,23 +144,29 @@ class FailingPool(TablePool):
         return EpochReport(report.trial, 2, nothing[:, 0], nothing, 0.0, failure=failure, repeat=1)
 
 
-def test_a_failure_is_stored_and_takes_the_trial_out(sqlite_url: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failure_is_stored_and_takes_the_trial_out_until_it_is_tried_again(
+    sqlite_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
     plan = make_table_plan(TABLE, QUICK)
-    best, second = (one.trial for one in confirm_table(sqlite_url, plan, _pool())[2][::2])
+    _, _, whole = confirm_table(sqlite_url, plan, _pool())
+    first, last = whole[0].trial, whole[2].trial
     pool = FailingPool(TABLE, fresh=FRESH)
-    pool.trial = best
+    pool.trial, failing = first, renamed(plan)
     caplog.clear()
-    done, _, repeats = confirm_table(sqlite_url, renamed(plan), pool)
+    done, _, repeats = confirm_table(sqlite_url, failing, pool)
     assert done
     assert [(one.trial, one.repeat, one.state, one.epochs) for one in repeats] == [
-        (best, 1, "failed", 1),
-        (second, 1, "complete", 4),
-        (second, 2, "complete", 4),
+        (first, 1, "failed", 1),
+        (last, 1, "complete", 4),
+        (last, 2, "complete", 4),
     ]
     assert repeats[0].failure == Failure("diverged", "a loss is nan", "")
     said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    with opened_study(sqlite_url, failing, retry_failed=True) as study:
+        assert Confirmation(study, _pool()).run()
+        check_same_repeats(whole, study.store.repeats(study.record.uuid))
     rule = "cannot be confirmed and is left out of the ranking: on partition 1 it failed (diverged): a loss is nan"
-    assert said == [f"trial {best} {rule}"]
+    assert said == [f"trial {first} {rule}"]
 
 
 def test_a_partition_that_does_not_suit_the_data_is_done_without(

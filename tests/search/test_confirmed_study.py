@@ -64,20 +64,19 @@ def test_confirmation_changes_no_trial_and_an_interruption_changes_no_confirmati
 @pytest.mark.slow
 def test_confirmation_killed_in_the_middle_goes_on_to_the_same_numbers(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/foldtune.db"
-    tree = _tree(epochs=60)
+    tree = _tree(epochs=30)
     (tmp_path / "study.yaml").write_text(json.dumps(tree))
     command = [sys.executable, "-c", "from foldtune.cli.main import script; script()", "run", "study.yaml", "-q"]
     process = subprocess.Popen([*command, "--workers", "1", "--checkpoint-every", "0"], cwd=tmp_path, process_group=0)
     try:
         deadline = time.monotonic() + WAIT_S
-        while max(_confirmed(tmp_path / "foldtune.db").values(), default=0) < 5:
+        while max(_confirmed(tmp_path / "foldtune.db").values(), default=0) < 3:
             assert time.monotonic() < deadline and process.poll() is None
             time.sleep(0.05)
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    ((repeat, epochs),) = _confirmed(tmp_path / "foldtune.db").items()
-    assert repeat == 1 and 5 <= epochs < 60, "it was killed in the first repeat"
+    assert 3 <= sum(_confirmed(tmp_path / "foldtune.db").values()) < 60, "it was killed in the middle"
     parts = resume_study("iris", storage=url, workers=0)
     alone = f"sqlite:///{tmp_path}/alone.db"
     whole = run_study(tree, storage=alone, workers=0)

@@ -13,6 +13,7 @@ from foldtune.search.plan import make_plan
 from foldtune.search.run import resume_study, run_study
 from foldtune.spec.load import load_spec
 from foldtune.store.store import Store
+from foldtune.testing.store_laws import same
 from foldtune.train.stopping import fold_mean
 from foldtune.values import OutOfFold
 
@@ -36,8 +37,8 @@ def test_answers_of_every_trial_that_ended_and_of_every_repeat_are_stored(sqlite
         (repeat,) = store.repeats(result.record.uuid)
     assert list(answers) == list(states) and list(again) == [repeat.trial]
     for trial in result.trials:
-        assert np.array_equal(answers[trial.number].epochs, trial.chosen)
-    assert np.array_equal(again[repeat.trial].epochs, repeat.chosen)
+        assert same(answers[trial.number].epochs, trial.chosen)
+    assert same(again[repeat.trial].epochs, repeat.chosen)
     assert not np.array_equal(again[repeat.trial].answers, answers[repeat.trial].answers)
 
 
@@ -60,7 +61,7 @@ def test_the_folds_means_of_losses_are_the_objective(
     ends = np.cumsum([len(fold.valid) for fold in result.record.folds])[:-1]
     for trial in result.trials:
         kept = answers[trial.number]
-        assert (kept.kind, kept.answers.dtype, kept.answers.shape[1]) == ("losses", np.float32, 1)
+        assert (kept.kind, kept.answers.dtype.name, kept.answers.shape[1]) == ("losses", "float32", 1)
         means = [float(part.mean(dtype=np.float64)) for part in np.split(kept.answers, ends)]
         assert trial.values and fold_mean(np.array(means)) == pytest.approx(trial.values[0], rel=2e-3)  # of float16
 

@@ -66,7 +66,8 @@ def run_study(
         device: where nets train, as torch names it.
         artifacts: folder or fsspec URL of checkpoints; default `foldtune-artifacts` beside a SQLite file, else here.
         checkpoint_every: seconds between checkpoints; 0: one after every epoch.
-        retry_failed: train failed trials again, under their numbers and with their parameters, before new ones.
+        retry_failed: train failed trials again, under their numbers and with their parameters, before new ones; and
+            what failed in confirmation.
         overrides: `path=value` texts that replace parts of the study file.
         watch: called with a `Status` after every epoch.
 
@@ -112,8 +113,9 @@ def resume_study(
         device: where nets train, as torch names it.
         artifacts: folder or fsspec URL of checkpoints; the same for all that work on the study.
         checkpoint_every: seconds between checkpoints; 0: one after every epoch.
-        retry_failed: train failed trials again, under their numbers and with their parameters, before new ones.
-        overrides: `path=value` texts; only `search.trials`, `search.timeout` and `search.patience` may change.
+        retry_failed: train failed trials again, under their numbers and with their parameters, before new ones; and
+            what failed in confirmation.
+        overrides: `path=value` texts; `search.trials`, `timeout`, `patience`, `confirm` and `prefer` alone may change.
         data: the folder where relative data paths now live, or the table or arrays of a study made from Python objects.
         allow_imports: packages or modules that its classes may come from, beside torch, torchvision, sklearn, optuna
             and foldtune; those that stood beside the study file are then found there.

@@ -26,6 +26,16 @@ def put_back(turn: Turn) -> None:
         turn.connection.execute(update(TrialRow).where(*key).values(**_anew(row), lease=turn.token, tick=turn.tick))
         for table in (CurveRow, RepeatRow, AnswersRow):
             turn.connection.execute(delete(table).where(table.study_id == turn.study_id, table.trial == row.number))
+    _forget_repeats(turn)
+
+
+def _forget_repeats(turn: Turn) -> None:
+    """Let what failed in the confirmation of a complete trial be trained anew."""
+    failed = (RepeatRow.study_id == turn.study_id, RepeatRow.state == "failed")
+    for row in turn.connection.execute(select(RepeatRow.trial, RepeatRow.repeat).where(*failed)).all():
+        for table in (CurveRow, RepeatRow):
+            of = (table.study_id == turn.study_id, table.trial == row.trial, table.repeat == row.repeat)
+            turn.connection.execute(delete(table).where(*of))
 
 
 def earlier_failures(attrs: Mapping[str, Any]) -> list[dict[str, str]]:

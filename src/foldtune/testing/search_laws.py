@@ -148,16 +148,20 @@ def make_table_plan(
 
 
 @contextmanager
-def opened_study(url: str, plan: Plan, artifacts: str | None = None) -> Iterator[OpenStudy]:
+def opened_study(
+    url: str, plan: Plan, artifacts: str | None = None, *, retry_failed: bool = False
+) -> Iterator[OpenStudy]:
     """A study in a database, closed in the end.
 
     Args:
         url: a database.
         plan: the study.
         artifacts: where its checkpoints go; None for a folder that is removed.
+        retry_failed: put back what failed.
     """
     with TemporaryDirectory() as folder, closing(Store(url)) as store:
-        with closing(open_study(plan, store, workers=1, artifacts=artifacts or folder)) as study:
+        place = artifacts or folder
+        with closing(open_study(plan, store, workers=1, artifacts=place, retry_failed=retry_failed)) as study:
             yield study
 
 
