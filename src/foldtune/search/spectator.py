@@ -3,9 +3,9 @@
 import time
 from collections import Counter
 
-from foldtune.search.finalists import by_key, missing, wanted
+from foldtune.search.finalists import Again, by_key, missing, wanted
 from foldtune.search.result import StudyResult, best_trial
-from foldtune.search.status import RunningTrial, Status, news, planned
+from foldtune.search.status import RunningTrial, Status, news, news_again, planned
 from foldtune.store.records import RepeatRecord, TrialRecord
 from foldtune.store.store import Store
 
@@ -22,6 +22,7 @@ class Spectator:
         self.store, self.record = store, store.study(name)
         self.trials: dict[int, TrialRecord] = {}
         self.means: dict[int, dict[int, float]] = {}
+        self.confirmed: set[Again] = set()
         self.tick, self.began, self._finished_before = -1, time.monotonic(), 0
         self._finished_before = self.look().finished
 
@@ -57,9 +58,16 @@ class Spectator:
             best=(best.number, best.values[0]) if best and best.values else None,
             seconds=spent,
             remaining_s=max(0, budget - finished) * spent / here if here else None,
-            news=tuple(news(trial, objective) for trial in fresh),
+            news=tuple(news(trial, objective) for trial in fresh) + self._news_again(again),
             confirming=(len(asked) - len(missing(asked, by_key(again))), len(asked)) if asked else None,
         )
+
+    def _news_again(self, again: list[RepeatRecord]) -> tuple[str, ...]:
+        """A line for each confirmation that has ended since."""
+        ended = by_key(repeat for repeat in again if repeat.finished_at is not None)
+        fresh = [repeat for key, repeat in ended.items() if key not in self.confirmed]
+        self.confirmed |= set(ended)
+        return tuple(news_again(repeat, self.record.objectives[0]) for repeat in fresh)
 
     def _running(self, trial: TrialRecord) -> RunningTrial:
         mean = self.means[trial.number].get(trial.epochs)
