@@ -97,5 +97,5 @@ def study(data: Path, *, seed: int, size: Size) -> dict[str, Any]:
             "weight_decay": {"float": [1e-6, 1e-1], "log": True},
         },
         "training": {"epochs": size.epochs, "batch_size": BATCH_SIZE},
-        "search": {"trials": UNLIMITED, "seed": seed},
+        "search": {"trials": UNLIMITED, "seed": seed, "confirm": 0},
     }

@@ -46,7 +46,7 @@ def make_study(trials: int, *, epochs: int = EPOCHS, folds: int = FOLDS, **searc
         "model": {**layers, "activation": {"choice": ["ReLU", "GELU", "SiLU"]}, "dropout": {"float": [0.0, 0.5]}},
         "optimizer": {"choice": [adam, {"use": "SGD", "lr": rate, "momentum": {"float": [0.0, 0.99]}}]},
         "training": {"epochs": epochs, "batch_size": {"choice": [16, 32, 64]}},
-        "search": {"trials": trials, "cohort": 1, **search},
+        "search": {"trials": trials, "cohort": 1, "confirm": 0, **search},
     }
     return make_plan(load_spec(tree))
 

@@ -20,7 +20,7 @@ def test_study_is_good(file: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("file", STUDIES, ids=lambda file: file.stem)
 def test_study_runs(file: Path, tmp_path: Path) -> None:
-    reduced = ["search.trials=7", "training.epochs=3", "search.patience=null"]
+    reduced = ["search.trials=7", "training.epochs=3", "search.patience=null", "search.confirm=0"]
     result = foldtune.run_study(file, storage=f"sqlite:///{tmp_path}/s.db", overrides=reduced, workers=0)
     states = [trial.state for trial in result.trials]
     assert len(states) == 7 and states[:5] == ["complete"] * 5
@@ -32,5 +32,5 @@ def test_digits_reaches_its_accuracy(tmp_path: Path) -> None:
     """30 trials x 5 folds reach 0.975 on the folds; eight trials of it are enough to see it."""
     file = next(file for file in STUDIES if file.stem == "digits")
     url = f"sqlite:///{tmp_path}/s.db"
-    result = foldtune.run_study(file, storage=url, overrides=["search.trials=8"], workers=2)
+    result = foldtune.run_study(file, storage=url, overrides=["search.trials=8", "search.confirm=0"], workers=2)
     assert result.frame()["accuracy"].max() >= 0.975

@@ -15,7 +15,7 @@ class WholeRun:
 
     def __init__(self, case: Case) -> None:
         rates = {"float": [LEARNING_RATE, 4 * LEARNING_RATE], "log": True}
-        search = {"cohort": case.jobs, "pruner": {"use": "NopPruner"}}
+        search = {"cohort": case.jobs, "pruner": {"use": "NopPruner"}, "confirm": 0}
         self.case = case
         self.tree = {**study_tree(case, lr=rates, epochs=case.trial_epochs), "search": search}
         self.trials: list[dict[str, Any]] = []

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from foldtune.errors import DataError, LeaseLostError
+from foldtune.errors import DataError, LeaseLostError, StoreError
 from foldtune.search.confirm import Confirmation
 from foldtune.search.finalists import Reserve, wanted
 from foldtune.search.loop import Search
@@ -187,6 +187,18 @@ def test_a_partition_that_does_not_suit_the_data_is_done_without(
     said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert len(said) == 1
     assert said[0].startswith("nothing is confirmed on partition 1, which does not suit the data: validation: ")
+
+
+@pytest.mark.parametrize("confirm", [10**9, "x", None, -1, {"a": 1}], ids=str)
+def test_a_stored_study_that_asks_for_what_no_file_can_is_refused(sqlite_url: str, confirm: object) -> None:
+    plan = make_table_plan(TABLE, QUICK)
+    with opened_study(sqlite_url, plan) as study:
+        spec = {**study.record.spec, "search": {**study.record.spec["search"], "confirm": confirm}}
+        study.store.update_spec(study.record.uuid, spec)
+    with pytest.raises(StoreError, match=r"search\.confirm: this must be "), opened_study(sqlite_url, plan):
+        pass
+    with pytest.raises(StoreError, match=r"search\.confirm: this must be "):
+        wanted(replace(make_study(), spec=spec), [])
 
 
 def test_fresh_partitions_have_seeds_of_their_own_and_those_without_seeds_stay() -> None:

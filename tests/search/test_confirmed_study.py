@@ -16,6 +16,7 @@ import pytest
 from foldtune.search.result import StudyResult
 from foldtune.search.run import resume_study, run_study
 from foldtune.search.status import Status
+from foldtune.store.artifacts import Artifacts
 from foldtune.store.store import Store
 from foldtune.testing.confirm_laws import check_same_repeats
 from foldtune.testing.search_laws import check_same_trials
@@ -37,8 +38,9 @@ def _tree(name: str = "iris", epochs: int = 3, **search: Any) -> dict[str, Any]:
 
 
 def test_confirmation_changes_no_trial_and_an_interruption_changes_no_confirmation(
-    sqlite_url: str, tmp_path: Path
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """What goes on does so from a checkpoint of its own repeat."""
     without = run_study(_tree("without", confirm=0), storage=sqlite_url, workers=0)
     whole = run_study(_tree("whole"), storage=sqlite_url, workers=0)
     seen: list[Status] = []
@@ -48,17 +50,27 @@ def test_confirmation_changes_no_trial_and_an_interruption_changes_no_confirmati
         if status.confirming and status.running and status.running[0].epoch == 1:
             signal.raise_signal(signal.SIGINT)
 
-    for _ in range(2):  # in each of both repeats
+    taken: list[tuple[int, int]] = []
+    load = Artifacts.load
+
+    def noted(artifacts: Artifacts, trial: int, at_most: int, repeat: int = 0) -> tuple[int, bytes] | None:
+        if found := load(artifacts, trial, at_most, repeat):
+            taken.append((repeat, found[0]))
+        return found
+
+    monkeypatch.setattr(Artifacts, "load", noted)
+    for repeat in (1, 2):
         parts = run_study(_tree(), storage=sqlite_url, workers=0, watch=press)
         assert (parts.ending, parts.finished) == ("interrupted", 5)
-    assert list((tmp_path / "foldtune-artifacts").rglob("*.ckpt"))
+        assert {file.name[0] for file in tmp_path.rglob("*.ckpt")} == {str(repeat)}
     parts = resume_study("iris", storage=sqlite_url, workers=0)
     assert parts.ending == "budget" and seen[-1].confirming == (1, 2)
+    assert taken == [(1, 2), (2, 2)]
     for other in (whole, parts):
         check_same_trials(without.trials, other.trials)
         assert without.best and other.best and without.best.number == other.best.number
     check_same_confirmation(whole, sqlite_url, parts, sqlite_url)
-    assert list((tmp_path / "foldtune-artifacts").rglob("*.ckpt")) == []
+    assert list(tmp_path.rglob("*.ckpt")) == []
 
 
 @pytest.mark.slow

@@ -9,11 +9,13 @@ from pathlib import Path as FilePath
 from typing import Any
 from uuid import uuid4
 
-from foldtune.errors import Problem, ResumeError
+from foldtune.errors import Problem, ResumeError, StoreError
 from foldtune.search.cohort import default_cohort
 from foldtune.search.keeping import resolve
 from foldtune.search.plan import Plan
 from foldtune.spec.fingerprint import differences
+from foldtune.spec.schema import SearchSpec
+from foldtune.spec.shape import parse_section
 from foldtune.store.records import StudyRecord
 
 LIBRARIES = ("torch", "optuna", "scikit-learn", "numpy", "sqlalchemy", "foldtune")
@@ -59,8 +61,13 @@ def continued(stored: StudyRecord, plan: Plan) -> StudyRecord:
 
     Raises:
         ResumeError: it is another study; every difference.
+        StoreError: what it fixes is none of a study's.
     """
-    tree = _stored_tree(plan, {name: stored.spec["search"].get(name) for name in FIXED})
+    fixed = {name: stored.spec["search"][name] for name in FIXED if name in stored.spec["search"]}
+    _, problems = parse_section(SearchSpec, fixed, ("search",))
+    if problems:
+        raise StoreError(problems)
+    tree = _stored_tree(plan, fixed)
     _check_same(stored, plan, tree)
     return replace(stored, spec=tree)
 
@@ -85,8 +92,7 @@ def _stored_tree(plan: Plan, fixed: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         plan: what was asked for.
-        fixed: what stands where its file says nothing, by `FIXED`; None where the stored study has no such thing.
+        fixed: what stands where its file says nothing, by `FIXED`, as far as the stored study has it.
     """
     search = {key: value for key, value in plan.tree["search"].items() if (key, value) not in _UNSAID}
-    given = {name: value for name, value in {**fixed, **search}.items() if value is not None or name not in FIXED}
-    return {**plan.tree, "search": {**given, "enqueue": [dict(params) for params in plan.enqueued]}}
+    return {**plan.tree, "search": {**fixed, **search, "enqueue": [dict(params) for params in plan.enqueued]}}

@@ -3,7 +3,10 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from foldtune.errors import StoreError
 from foldtune.selection.winner import to_confirm
+from foldtune.spec.schema import SearchSpec
+from foldtune.spec.shape import parse_section
 from foldtune.store.records import RepeatRecord, StudyRecord, TrialRecord
 
 Again = tuple[int, int]
@@ -18,14 +21,26 @@ def wanted(record: StudyRecord, trials: Iterable[TrialRecord]) -> list[Again]:
     Args:
         record: the study's definition.
         trials: all of its trials, those that have ended and others.
+
+    Raises:
+        StoreError: what is stored cannot be asked for.
     """
-    repeats = int(record.spec["search"].get("confirm", 0))
+    repeats = _partitions(record)
     if not repeats or len(record.directions) > 1:
         return []
     ended = [trial for trial in trials if trial.finished_at is not None]
     values = [(trial.number, trial.values[0]) for trial in ended if trial.values is not None]
     best = to_confirm(values, record.directions[0], n_trials=len(ended))
     return [(trial, repeat) for repeat in range(1, repeats + 1) for trial in best]
+
+
+def _partitions(record: StudyRecord) -> int:
+    """How many fresh ones a stored study asks for."""
+    found = {"confirm": record.spec["search"].get("confirm", 0)}
+    search, problems = parse_section(SearchSpec, found, ("search",))
+    if search is None:
+        raise StoreError(problems)
+    return search.confirm
 
 
 def missing(asked: Iterable[Again], found: Mapping[Again, RepeatRecord]) -> list[Again]:
