@@ -18,16 +18,8 @@ from foldtune.search.result import StudyResult, read_result
 from foldtune.search.study import OpenStudy
 from foldtune.store.records import RepeatRecord
 from foldtune.store.store import Store
-from foldtune.testing.search_laws import (
-    Mortal,
-    TablePool,
-    check_same_trials,
-    live,
-    nobody_lives,
-    opened_study,
-    renamed,
-    search_table,
-)
+from foldtune.testing.mortal import Mortal, live, nobody_lives
+from foldtune.testing.search_laws import TablePool, check_same_trials, opened_study, renamed, search_table
 from foldtune.testing.store_laws import same
 from foldtune.train.stopping import choose_epochs, eligible_epochs
 from foldtune.values import Floats

@@ -4,16 +4,14 @@ A law searches studies of its own, so that many can share a database. It raises 
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from tempfile import TemporaryDirectory
 from typing import Any
-from unittest.mock import patch
 from uuid import uuid4
 
 import numpy as np
 
-from foldtune.search import study as opening
 from foldtune.search.loop import Ending, Search
 from foldtune.search.plan import Plan, make_plan
 from foldtune.search.pool import Saved, since
@@ -23,6 +21,7 @@ from foldtune.spec.load import load_spec
 from foldtune.store.artifacts import Artifacts
 from foldtune.store.records import TrialRecord
 from foldtune.store.store import Store
+from foldtune.testing.mortal import Mortal, live, nobody_lives
 from foldtune.testing.store_laws import same
 from foldtune.train.stopping import choose_epochs, eligible_epochs, fold_mean
 from foldtune.values import Direction, EpochReport, Floats, Job, TrialResult
@@ -31,10 +30,6 @@ EXEMPT = 5
 
 Decisions = dict[int, tuple[str, int]]
 """State and epochs of every trial."""
-
-
-class Died(BaseException):
-    """The search process dies here."""
 
 
 class TablePool:
@@ -328,49 +323,15 @@ def check_deaths(
     plan = renamed(plan)
     with TemporaryDirectory() as folder, nobody_lives():
         for count in steps:
-            live(url, plan, TablePool(table), folder, Mortal(count))
+            live(url, plan, TablePool(table), folder, Mortal(count), _search)
         with opened_study(url, plan, folder) as study:
             Search(study, TablePool(table, artifacts=study.artifacts), saved_every_s=0).run()
             parts = read_result(study.store, plan.spec.name)
     check_same_trials(whole.trials, parts.trials)
 
 
-def nobody_lives() -> AbstractContextManager[object]:
-    """A search process that died here lives on: it is the test's."""
-    return patch.object(opening, "is_dead", return_value=True)
-
-
 def _search(study: OpenStudy, pool: Any) -> None:
     Search(study, pool, saved_every_s=0).run()
-
-
-def live(
-    url: str,
-    plan: Plan,
-    pool: TablePool,
-    artifacts: str,
-    mortal: "Mortal",
-    work: Callable[[OpenStudy, Any], None] = _search,
-) -> None:
-    """One life of a search process: it releases nothing when it dies.
-
-    Args:
-        url: a database.
-        plan: the study.
-        pool: what it reads.
-        artifacts: where its checkpoints go.
-        mortal: when it dies.
-        work: what it does.
-    """
-    try:
-        with closing(Store(url)) as store, closing(open_study(plan, store, workers=1, artifacts=artifacts)) as study:
-            pool.artifacts = study.artifacts
-            study.copy.storage = mortal.wrap(study.copy.storage)
-            study.store = study.publisher.store = mortal.wrap(study.store)
-            study.artifacts, pool.artifacts = mortal.wrap(study.artifacts), mortal.wrap(study.artifacts)
-            work(study, mortal.wrap(pool))
-    except Died:
-        return
 
 
 def check_same_trials(left: Iterable[TrialRecord], right: Iterable[TrialRecord]) -> None:
@@ -395,35 +356,3 @@ def renamed(plan: Plan) -> Plan:
     name = f"table-{uuid4().hex}"
     spec = plan.spec.model_copy(update={"name": name})
     return replace(plan, tree={**plan.tree, "name": name}, spec=spec)
-
-
-class Mortal:
-    """Counts the calls of everything that it wraps, and dies at one of them.
-
-    Args:
-        calls: how many are carried out.
-    """
-
-    def __init__(self, calls: int) -> None:
-        self.left = calls
-
-    def wrap(self, target: Any) -> Any:
-        return _Wrapped(target, self)
-
-
-class _Wrapped:
-    def __init__(self, target: Any, mortal: Mortal) -> None:
-        self._target, self._mortal = target, mortal
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._target, name)
-        if not callable(found) or name in ("close", "remove_session"):
-            return found
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            if self._mortal.left <= 0:
-                raise Died
-            self._mortal.left -= 1
-            return found(*args, **kwargs)
-
-        return call
