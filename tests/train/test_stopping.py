@@ -16,6 +16,8 @@ from foldtune.train.stopping import (
     first_rung,
     fold_mean,
     median_of_3,
+    pooled_means,
+    refit_epoch,
     stops_early,
 )
 from foldtune.values import Direction, Floats
@@ -79,6 +81,31 @@ def test_a_single_fold_takes_the_last_epoch() -> None:
 
 def test_the_earliest_of_equal_epochs_is_chosen() -> None:
     assert choose_epochs(np.ones((5, 3)), "minimize", (2, 3, 5)).tolist() == [2, 2, 2]
+
+
+@given(CURVES, DIRECTIONS)
+def test_the_refit_epoch_equals_the_reference(curves: Floats, direction: Direction) -> None:
+    eligible = eligible_epochs(len(curves), len(curves))
+    means = [float(np.mean(sorted(row))) for row in curves.tolist()]
+    smooth = [float(np.median(means[max(0, epoch - 1) : epoch + 2])) for epoch in range(len(means))]
+    best = (max if direction == "maximize" else min)(smooth[epoch - 1] for epoch in eligible)
+    expected = next(epoch for epoch in eligible if smooth[epoch - 1] == best)
+    assert refit_epoch(means, direction, eligible) == expected
+
+
+def test_a_lone_spike_is_not_the_refit_epoch() -> None:
+    means = [0.5, 0.6, 0.7, 0.7, 0.7, 0.2, 0.99, 0.2]
+    assert refit_epoch(means, "maximize", range(1, 9)) == 3
+    assert refit_epoch(means, "maximize", (1, 2, 8)) == 2, "only eligible epochs are chosen"
+
+
+@given(CURVES, CURVES, st.randoms(use_true_random=False))
+def test_means_are_pooled_over_the_epochs_that_all_partitions_have(first: Floats, other: Floats, random: Any) -> None:
+    means = pooled_means([first, other])
+    assert len(means) == min(len(first), len(other))
+    assert np.allclose(means, [np.mean([*one, *two]) for one, two in zip(first, other, strict=False)], atol=1e-9)
+    order = random.sample(range(first.shape[1]), first.shape[1])
+    assert pooled_means([other, first[:, order]]) == means, "their order changes nothing"
 
 
 @given(arrays(np.float64, st.tuples(st.integers(1, 30), st.just(2)), elements=FINITE))

@@ -5,6 +5,7 @@ Everything adaptive for a fold reads the other folds, never its own rows: a fold
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -72,6 +73,44 @@ def choose_epochs(curves: Floats, direction: Direction, eligible: tuple[int, ...
     grid = np.array(eligible, dtype=np.int64)
     best: Rows = grid[np.argmax(smooth[grid - 1], axis=0)]  # the earliest of equals
     return best
+
+
+def pooled_means(curves: Sequence[Floats]) -> list[float]:
+    """The mean curve over all folds and repeats, exactly rounded: their order cannot change it.
+
+    Args:
+        curves: a trial's objective on each of its partitions, shape (E, K) each; early stopping may make some shorter.
+
+    Returns:
+        A mean for every epoch that all partitions have.
+
+    Example:
+        >>> pooled_means([np.array([[1.0, 3.0], [2.0, 2.0]]), np.array([[5.0, 3.0]])])
+        [3.0]
+    """
+    shortest = min(len(curve) for curve in curves)
+    return [fold_mean(means) for means in np.concatenate([curve[:shortest] for curve in curves], axis=1)]
+
+
+def refit_epoch(means: Sequence[float], direction: Direction, eligible: Sequence[int]) -> int:
+    """The epoch e* to which a final model trains, which has no fold of its own to choose by.
+
+    Args:
+        means: the objective's mean over all folds and repeats, epoch by epoch; see `pooled_means`.
+        direction: whether more is better.
+        eligible: epochs that may be chosen, from 1, ascending.
+
+    Returns:
+        The eligible epoch at which the means, smoothed by a median of 3, are best; the earliest of equals.
+
+    Example:
+        >>> refit_epoch([0.9, 0.5, 0.4, 0.5, 0.8, 0.9], "minimize", (1, 2, 3, 4, 5, 6))
+        2
+    """
+    sign = 1.0 if direction == "maximize" else -1.0
+    smooth = sign * median_of_3(np.array(means, dtype=np.float64)[:, None])[:, 0]
+    grid = np.array(eligible, dtype=np.int64)
+    return int(grid[np.argmax(smooth[grid - 1])])
 
 
 def median_of_3(curves: Floats) -> Floats:
