@@ -41,11 +41,13 @@ CONTRACT = _object(
         _object(
             naive=NUMBER,
             corrected=NUMBER,
-            interval={**NUMBERS, "minItems": 2, "maxItems": 2},
+            interval=_or_null({**NUMBERS, "minItems": 2, "maxItems": 2}),
             level=NUMBER,
             label={"type": "string"},
         )
     ),
+    confirmation=_or_null({"type": "object", "required": ["finding", "trial", "date", "winner", "ranked", "alike"]}),
+    audits={"type": "array", "items": {"type": "object", "required": ["finding", "trial", "date"]}},
     trials={
         "type": "array",
         "items": _object(
@@ -62,7 +64,7 @@ CONTRACT = _object(
         ),
     },
 )
-"""design.md, "How a person uses it": the document of `run`, `resume` and `show`."""
+"""The document of `run`, `resume` and `show`."""
 
 
 @pytest.fixture
@@ -88,6 +90,7 @@ def test_a_finished_study_prints_the_contract(sqlite_url: str) -> None:
     jsonschema.Draft202012Validator(CONTRACT).validate(document)
     assert document == load_study("a", storage=sqlite_url).to_dict()
     assert document["budget"] == {"trials": 7, "finished": 7}
+    assert document["score"]["naive"] == document["best"]["value"] and document["confirmation"] is not None
     for trial, printed in zip(result.trials, document["trials"], strict=True):
         assert printed["value"] == pytest.approx(np.mean(printed["fold_values"]), abs=1e-15)
         assert printed["params"] == trial.params

@@ -258,3 +258,20 @@ def test_equal_gains_are_aligned_exactly(seed: int) -> None:
     np.testing.assert_allclose(alignment_errors(reference), 0, atol=1e-12)  # rounding
     stopped = np.array([0, 1, 2, 3])
     np.testing.assert_allclose(aligned_gains(reference, stopped), [*gain[0], 0.0], atol=1e-12)
+
+
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+def test_the_gain_is_over_the_baseline_on_the_same_rows_and_free_of_the_choice(direction: Direction) -> None:
+    values = independent(200, np.full(100, 0.5), np.random.default_rng(0))
+    values[:, 7] = values[:, 3]  # whatever is chosen, the two are one
+    options: dict[str, Any] = {"units": row_units(200), "direction": direction, "seed": 0, "draws": 300}
+    means = RowMeans(values, folds(200))
+    found = correct(means, all_complete(100), **options, baseline=3)
+    assert abs(found.gains.mean()) < 0.06 and found.gains.std() > 0.01 and len(found.gains) == len(found.draws)
+    sign = 1.0 if direction == "maximize" else -1.0
+    better = values.copy()
+    better[:, 50] += sign  # the best on every row
+    found = correct(RowMeans(better, folds(200)), all_complete(100), **options, baseline=3)
+    assert found.gains.min() > 0.5
+    two = correct(RowMeans(values[:, [3, 7]], folds(200)), all_complete(2), **options, baseline=0)
+    assert (two.gains == 0).all() and len(correct(means, all_complete(100), **options).gains) == 0

@@ -80,7 +80,7 @@ def build_metric(node: str | Mapping[str, Any], *, task: Task, n_classes: int, p
         return Metric(label, known.direction, known.needs, partial(known.compute, **chosen))
     function = sklearn_functions(task)[name]
     compute = sklearn_compute(function, filled, task=task, n_classes=n_classes, path=path)
-    return Metric(label, sklearn_direction(function), sklearn_needs(function, task), compute)
+    return Metric(label, sklearn_direction(function), sklearn_needs(function, task), compute, one_by_one=True)
 
 
 def default_objective(task: Task) -> str:
@@ -157,7 +157,7 @@ def _own(name: str, keys: Mapping[str, Any], task: Task, path: Path) -> Metric:
     if problems:
         raise SpecError(problems)
     label = _label(refs.label(name), arguments.values())
-    return Metric(label, direction, needs, own_compute(function, arguments, needs))
+    return Metric(label, direction, needs, own_compute(function, arguments, needs), one_by_one=True)
 
 
 def _data_problems(function: Callable[..., Any], name: str, path: Path) -> list[Problem]:

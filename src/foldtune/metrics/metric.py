@@ -54,12 +54,14 @@ class Metric:
         direction: whether smaller or larger is better.
         needs: what it reads: the most probable class, the probabilities, or a regression's values.
         compute: the formula.
+        one_by_one: whether it calls a function for each model, about a millisecond a call.
     """
 
     label: str
     direction: Direction
     needs: Needs
     compute: Compute
+    one_by_one: bool = False
 
     def __call__(self, target: Tensor, prediction: Tensor, mask: Tensor) -> Tensor:
         """Score M models at once.

@@ -7,24 +7,11 @@ from typing import Any
 import numpy as np
 from ruamel.yaml import YAML
 
+from foldtune.search.numbers import number as number
 from foldtune.store.records import TrialRecord
 from foldtune.values import Floats
 
 LINE_WIDTH = 76
-
-
-def number(value: float | None, digits: int = 4) -> str:
-    """A number with four significant decimals, or as much as it needs.
-
-    Example:
-        >>> number(0.98124), number(2934.512), number(0.00001234), number(None)
-        ('0.9812', '2934.5', '1.234e-05', '-')
-    """
-    if value is None:
-        return "-"
-    if value == 0 or 1e-3 <= abs(value) < 100:
-        return f"{value:.{digits}f}"
-    return f"{value:.{digits + 1}g}" if abs(value) >= 100 else f"{value:.{digits}g}"
 
 
 def duration(seconds: float | None) -> str:

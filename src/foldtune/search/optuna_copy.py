@@ -19,6 +19,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from foldtune.errors import StoreError
 from foldtune.search.mirror import STATES
+from foldtune.search.note import HEADING
 from foldtune.store.border import reported
 from foldtune.store.engine import configure_sqlite
 from foldtune.store.optuna_rows import KnownTrial, known_trials
@@ -128,6 +129,15 @@ class OptunaCopy:
         """
         self._patiently(lambda: self._update(trial, means))
 
+    def note(self, text: str) -> None:
+        """Put a note on the study's page in optuna-dashboard, in place of an earlier one; a person's own note stays.
+
+        Args:
+            text: Markdown that begins with `note.HEADING`, or nothing to say.
+        """
+        if text:
+            self._patiently(lambda: self._note(text))
+
     def close(self) -> None:
         """Give the connections back."""
         if "storage" in vars(self):
@@ -146,6 +156,14 @@ class OptunaCopy:
                 self._report(self.ids[trial.number], trial, reports)
         if trial.finished_at is not None:
             self.ended[trial.number] = trial.finished_at
+
+    def _note(self, text: str) -> None:
+        from optuna_dashboard import get_note, save_note  # half a second, once a search has ended
+
+        study = load_study(study_name=self.name, storage=self.storage)
+        before = get_note(study)
+        if before != text and (not before or before.startswith(HEADING)):
+            save_note(study, text)
 
     def _report(self, trial_id: int, trial: TrialRecord, reports: Mapping[int, float]) -> None:
         for epoch, mean in reports.items():

@@ -1,13 +1,14 @@
 """A study's outcome, read from the store: what Python gets, and what `--json` prints."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from foldtune.errors import StoreError
 from foldtune.spec.schema import SearchSpec
 from foldtune.store.codec import DAMAGED
-from foldtune.store.records import Curves, StudyRecord, TrialRecord
+from foldtune.store.records import Curves, Finding, FindingKind, StudyRecord, TrialRecord
 from foldtune.store.store import Store
 from foldtune.train.stopping import fold_mean
 from foldtune.values import Direction
@@ -27,6 +28,7 @@ class StudyResult:
         record: the study's definition.
         trials: every trial, in number order.
         ending: why the search ended, when it was run just now: budget, patience, timeout, exhausted, interrupted.
+        findings: what was found out about it, the oldest first.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -43,6 +45,7 @@ class StudyResult:
     record: StudyRecord
     trials: tuple[TrialRecord, ...]
     ending: str | None = None
+    findings: tuple[Finding, ...] = ()
 
     @property
     def name(self) -> str:
@@ -67,6 +70,15 @@ class StudyResult:
     def best(self) -> TrialRecord | None:
         """The complete trial of the best first value; None without one."""
         return best_trial(self.trials, self.record.directions[0])
+
+    @property
+    def audits(self) -> tuple[Finding, ...]:
+        """Scores on rows that the search never saw, the oldest first."""
+        return tuple(finding for finding in self.findings if finding.kind in ("test", "nested"))
+
+    def finding(self, kind: FindingKind) -> Finding | None:
+        """The newest of its kind."""
+        return next((finding for finding in reversed(self.findings) if finding.kind == kind), None)
 
     def ranked(self) -> list[TrialRecord]:
         """Complete trials from best to worst, then pruned ones by how far they came, then the others."""
@@ -107,11 +119,28 @@ class StudyResult:
             "direction": list(self.record.directions),
             "budget": {"trials": self.budget, "finished": self.finished},
             "best": None if best is None else _document(best, ("number", "value", "values", "params")),
-            "score": None,
+            "score": _score(self.finding("score")),
+            "confirmation": _told(self.finding("confirmation")),
+            "audits": [_told(audit) for audit in self.audits],
             "trials": [_document(trial, TRIAL_KEYS) for trial in self.trials],
         }
 
 
+@contextmanager
+def of_ours() -> Iterator[None]:
+    """Read what findings say.
+
+    Raises:
+        StoreError: they are not as foldtune writes them.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, StopIteration) as error:
+        place = ("foldtune_findings", "content")
+        raise StoreError.of(place, "a stored finding must be one of foldtune's", repr(error), DAMAGED) from error
+
+
+SCORE_KEYS = "naive corrected interval level label".split()
 TRIAL_KEYS = "number state value values params fold_values epochs seconds engine failure".split()
 
 
@@ -135,7 +164,7 @@ def load_study(name: str, *, storage: str = "sqlite:///foldtune.db") -> StudyRes
 def read_result(store: Store, name: str, ending: str | None = None) -> StudyResult:
     """A study's outcome from an open store."""
     record = store.study(name)
-    return StudyResult(record, tuple(store.trials(record.uuid)), ending)
+    return StudyResult(record, tuple(store.trials(record.uuid)), ending, tuple(store.findings(record.uuid)))
 
 
 def load_curves(name: str, number: int, *, storage: str = "sqlite:///foldtune.db") -> Curves:
@@ -174,6 +203,22 @@ def metric_means(record: StudyRecord, trial: TrialRecord) -> Mapping[str, float]
     if trial.scores is None:
         return {}
     return {label: fold_mean(trial.scores[:, column]) for column, label in enumerate(record.metrics)}
+
+
+@of_ours()
+def _score(finding: Finding | None) -> dict[str, Any] | None:
+    """The honest score; null where there is none, or nothing to correct. Its interval is null for a fold correction."""
+    if finding is None or finding.content["corrected"] is None:
+        return None
+    return {key: finding.content[key] for key in SCORE_KEYS}
+
+
+def _told(finding: Finding | None) -> dict[str, Any] | None:
+    """A finding with its kind, its trial and its date."""
+    if finding is None:
+        return None
+    date = finding.created_at.isoformat()
+    return {"finding": finding.kind, "trial": finding.trial, "date": date, **finding.content}
 
 
 def _document(trial: TrialRecord, keys: Sequence[str]) -> dict[str, Any]:

@@ -8,13 +8,16 @@ from foldtune import space
 from foldtune.errors import StoreError
 from foldtune.search.definition import continued, new_record
 from foldtune.search.finalists import by_key, missing, wanted
+from foldtune.search.findings import conclude
 from foldtune.search.keeping import keep
 from foldtune.search.mirror import Mirror
+from foldtune.search.note import markdown
 from foldtune.search.optuna_copy import OptunaCopy
 from foldtune.search.optuna_parts import most_epochs, rungs
 from foldtune.search.place import is_dead, this_place
 from foldtune.search.plan import Plan
 from foldtune.search.publisher import Publisher
+from foldtune.search.result import read_result
 from foldtune.search.stored import check_trials
 from foldtune.search.trials import Trials
 from foldtune.spec.fingerprint import changed
@@ -178,12 +181,20 @@ class OpenStudy:
             self.store.release(self.lease)
 
     def leave(self) -> None:
-        """Give the lease back, with Optuna's tables up to date, unless another search loop is left to see to them."""
+        """Give the lease back. The search loop that leads, as the last one does, first sees to it that Optuna's tables
+        are up to date and that the study has its honest score."""
         while True:
             self.refresh()
             self.publisher.publish(now=True)
+            if self.publisher.is_done:
+                self._conclude()
             if self.store.release(self.lease, self.tick if self.publisher.is_done else -1):
                 return
+
+    def _conclude(self) -> None:
+        uuid = self.record.uuid
+        conclude(self.plan, self.store, uuid, trials=self.trials, means=self.means, tick=self.tick)
+        self.copy.note(markdown(read_result(self.store, self.record.name)))
 
     def _is_ours(self, number: int) -> bool:
         return number in self.trials and self.trials[number].lease == self.lease.token

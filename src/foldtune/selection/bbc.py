@@ -1,6 +1,7 @@
 """Bootstrap bias-corrected cross-validation: the winner's score without the luck of having been chosen."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,12 +42,15 @@ class Corrected:
         score: the correction: the mean over draws.
         draws: out-of-bag scores of each draw's own winner, shape (B,); draws without one are left out.
         direction: whether more is better.
+        gains: by how much each draw's winner is better than the baseline on the same rows, positive when it is; shape
+            (B,), NaN left out; empty without a baseline.
     """
 
     naive: float
     score: float
     draws: Floats
     direction: Direction
+    gains: Floats = field(default_factory=lambda: np.empty(0))
 
     @property
     def optimism(self) -> float:
@@ -55,12 +59,24 @@ class Corrected:
 
     def interval(self, level: float = LEVEL) -> tuple[float, float]:
         """The percentile interval: about half as wide again as a normal one, and the one that covered in every test."""
-        low, high = np.quantile(self.draws, [(1 - level) / 2, (1 + level) / 2])
-        return float(low), float(high)
+        return percentiles(self.draws, level)
+
+
+def percentiles(draws: Floats, level: float = LEVEL) -> tuple[float, float]:
+    """The central interval of a probability."""
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
 
 
 def correct(
-    scorer: Scorer, candidates: Candidates, *, units: Units, direction: Direction, seed: int, draws: int = DRAWS
+    scorer: Scorer,
+    candidates: Candidates,
+    *,
+    units: Units,
+    direction: Direction,
+    seed: int,
+    draws: int = DRAWS,
+    baseline: int | None = None,
 ) -> Corrected:
     """Estimate what the chosen configuration scores on new rows, by repeating the choice on bootstrapped rows.
 
@@ -79,6 +95,7 @@ def correct(
         seed: the study's; the order of the trials does not matter.
         draws: B. Time is that of B times N times C multiplications where the metric is a mean over rows; memory is
             some five times `BLOCK_BYTES` (160 MiB in all), however many draws, beside the predictions.
+        baseline: column of a trial that each draw's winner is compared with, on the rows that chose neither.
 
     Raises:
         DataError: no trial is complete, or no draw leaves rows on which the metric is defined.
@@ -97,16 +114,19 @@ def correct(
     generator = np.random.default_rng(derive(seed, "bbc"))
     ties = _tie_breakers(candidates.numbers, draws, seed)
     block = max(1, BLOCK_BYTES // (8 * len(units.of_row)))
-    parts = []
+    parts, gains = [], []
     for start in range(0, draws, block):
         some = ties[start : start + block]
         counts = draw_counts(units, len(some), generator)
         parts.append(out_of_bag(scorer, candidates, counts=counts, direction=direction, ties=some))
-    scores = np.concatenate(parts)
-    scores = scores[np.isfinite(scores)]
+        if baseline is not None:
+            same = np.full(len(some), baseline)
+            gains.append(parts[-1] - _outside(scorer, candidates, counts, same))
+    scores = _finite(parts)
     if len(scores) == 0:
         raise DataError.of((), "a draw must leave rows on which the metric is defined", "none did")
-    return Corrected(naive, float(scores.mean()), scores, direction)
+    sign = 1.0 if direction == "maximize" else -1.0
+    return Corrected(naive, float(scores.mean()), scores, direction, sign * _finite(gains))
 
 
 def naive_best(scorer: Scorer, candidates: Candidates, *, n_rows: int, direction: Direction) -> float:
@@ -138,8 +158,18 @@ def out_of_bag(scorer: Scorer, candidates: Candidates, *, counts: Floats, direct
     signed = inside if direction == "maximize" else -inside
     best = signed == signed.max(axis=1, keepdims=True)
     chosen = np.where(best, ties, -1.0).argmax(axis=1)
-    outside = scorer.one((counts == 0).astype(np.float64), chosen) + candidates.gains[chosen]
-    return np.where(np.isfinite(inside).all(axis=1), outside, np.nan)
+    return np.where(np.isfinite(inside).all(axis=1), _outside(scorer, candidates, counts, chosen), np.nan)
+
+
+def _outside(scorer: Scorer, candidates: Candidates, counts: Floats, chosen: Rows) -> Floats:
+    """Each draw's chosen trial on the rows that the draw leaves, (B,)."""
+    return scorer.one((counts == 0).astype(np.float64), chosen) + candidates.gains[chosen]
+
+
+def _finite(parts: Sequence[Floats]) -> Floats:
+    together: Floats = np.concatenate([np.empty(0), *parts])
+    finite: Floats = together[np.isfinite(together)]
+    return finite
 
 
 def fold_correction(scores: Floats, direction: Direction) -> float:

@@ -68,15 +68,7 @@ class Comparison:
     @property
     def verdict(self) -> Verdict:
         """In words; a single partition's few scores allow "leaning" at most."""
-        said: tuple[tuple[float, Verdict, Verdict], ...] = (
-            (self.better, "better", "leaning better"),
-            (self.same, "the same", "leaning the same"),
-            (self.worse, "worse", "leaning worse"),
-        )
-        likely, sure, leaning = max(said, key=lambda one: one[0])
-        if likely < LEANING:
-            return "cannot tell"
-        return sure if likely >= SURE and self.repeats > 1 else leaning
+        return verdict(self.worse, self.same, self.better, at_most_leaning=self.repeats == 1)
 
     def interval(self, level: float = SURE) -> tuple[float, float]:
         """The advantage's central interval of a probability."""
@@ -87,6 +79,24 @@ class Comparison:
         if self.error > 0:
             return float(stdtr(self.freedom, (value - self.mean) / self.error))
         return float(self.mean <= value if inclusive else self.mean < value)
+
+
+def verdict(worse: float, same: float, better: float, *, at_most_leaning: bool) -> Verdict:
+    """Three probabilities in words.
+
+    Example:
+        >>> verdict(0.01, 0.03, 0.96, at_most_leaning=True), verdict(0.3, 0.1, 0.6, at_most_leaning=False)
+        ('leaning better', 'cannot tell')
+    """
+    said: tuple[tuple[float, Verdict, Verdict], ...] = (
+        (better, "better", "leaning better"),
+        (same, "the same", "leaning the same"),
+        (worse, "worse", "leaning worse"),
+    )
+    likely, sure, leaning = max(said, key=lambda one: one[0])
+    if likely < LEANING:
+        return "cannot tell"
+    return sure if likely >= SURE and not at_most_leaning else leaning
 
 
 def compare(first: Floats, second: Floats, *, direction: Direction, rope: float, test_share: float) -> Comparison:

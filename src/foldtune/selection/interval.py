@@ -4,7 +4,7 @@ import numpy as np
 
 from foldtune.errors import DataError
 from foldtune.seeds import derive
-from foldtune.selection.bbc import BLOCK_BYTES, DRAWS, LEVEL
+from foldtune.selection.bbc import BLOCK_BYTES, DRAWS, LEVEL, percentiles
 from foldtune.selection.resampling import Units, draw_counts
 from foldtune.selection.scorers import Scorer
 
@@ -44,5 +44,4 @@ def row_interval(
     scores = scores[np.isfinite(scores)]
     if len(scores) == 0:
         raise DataError.of((), "a metric must be defined on some draw of the rows", "none")
-    low, high = np.quantile(scores, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    return percentiles(scores, level)

@@ -1,6 +1,6 @@
 """Scorers of the common metrics, for all draws at once, from out-of-fold predictions."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -17,13 +17,14 @@ FLAT = 1e-12
 """Share of its mean square below which a fold's target counts as constant: R² is then not defined."""
 
 
-def scorer_of(metric: str, *, target: Target, predictions: Floats, fold: Rows) -> Scorer | None:
+def scorer_of(metric: str, *, target: Target, predictions: Floats | Sequence[Floats], fold: Rows) -> Scorer | None:
     """The scorer of a metric, equal on all rows to the mean of its folds' scores.
 
     Args:
         metric: scikit-learn's name without `_score`, with default arguments.
         target: class codes 0 .. O-1, shape (N,), or values, shape (N, T).
-        predictions: of C trials, out of fold: probabilities, shape (C, N, O), or values, shape (C, N, T).
+        predictions: of C trials, out of fold: probabilities, shape (C, N, O), or values, shape (C, N, T); a sequence
+            that makes each trial's when it is asked for takes the memory of one.
         fold: the fold that validates each row, shape (N,).
 
     Returns:
@@ -36,8 +37,8 @@ def scorer_of(metric: str, *, target: Target, predictions: Floats, fold: Rows) -
         >>> scorer_of("cohen_kappa", target=target, predictions=guesses, fold=np.array([0, 1])) is None
         True
     """
-    if metric == "roc_auc" and predictions.shape[2] == 2:
-        return BinaryRanking(predictions[:, :, 1].T, target == 1, fold)
+    if metric == "roc_auc" and predictions[0].shape[1] == 2:
+        return BinaryRanking(np.stack([trial[:, 1] for trial in predictions], axis=1), target == 1, fold)
     if metric not in _KNOWN:
         return None
     values, transform = _KNOWN[metric]

@@ -170,16 +170,18 @@ EXPLANATIONS: Mapping[str, Explanation] = MappingProxyType(
         ),
         "gain": Explanation(
             "gain over the default",
-            "How much better the winner is than the configuration of defaults, on the same splits, with its interval. "
-            "The winner was chosen on these data, so the gain is a little too large.",
-            "Nadeau and Bengio 2003; Schneider, Bischl and Feurer 2025",
+            "How much better the chosen configuration is than that of defaults, on rows that chose neither: from the "
+            "same bootstrap samples as the corrected score. It is put into words only where the label leaves no "
+            "optimism.",
+            "Tsamardinos, Greasidou and Borboudakis 2018; Schneider, Bischl and Feurer 2025",
         ),
         "comparison": Explanation(
             "worse, the same, better",
             "Probabilities that one configuration is worse than another, practically the same, or better. The scores "
             "of one cross-validation share training rows, which widens the distribution; one run of five folds says "
-            '"leaning" at most.',
-            "Nadeau and Bengio 2003; Corani and Benavoli 2015; Benavoli et al. 2017",
+            '"leaning" at most. A trial that was picked for its lead leads by chance, too: a difference is put into '
+            "words only where p, times the number of other complete trials, is small.",
+            "Nadeau and Bengio 2003; Corani and Benavoli 2015; Benavoli et al. 2017; Holm 1979",
         ),
         "simple": Explanation(
             "preferred for simplicity",

@@ -1,0 +1,124 @@
+"""What confirmation says: who wins on fresh partitions, by how much, and for how many epochs."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from foldtune.search.comparison import Scores, document, on_shared_splits, scores_of, split_share
+from foldtune.search.plan import Plan
+from foldtune.selection.compare import default_rope
+from foldtune.selection.winner import Finalist, confirm, rank, repeats_help, simplest
+from foldtune.store.records import Curves, RepeatRecord, TrialRecord
+from foldtune.train.stopping import eligible_epochs, fold_mean, pooled_means, refit_epoch
+
+CurvesOf = Callable[[int, int], Curves]
+"""Of a trial on a partition."""
+
+Cost = Callable[[TrialRecord], float | None]
+"""What `search.prefer` keeps small."""
+
+
+def confirmation(
+    plan: Plan,
+    trials: Mapping[int, TrialRecord],
+    repeats: Sequence[RepeatRecord],
+    *,
+    curves: CurvesOf,
+    cost: Cost | None = None,
+) -> dict[str, Any] | None:
+    """What the finding "confirmation" says.
+
+    Trials are ranked that were trained on as many fresh partitions as any, all on the same.
+
+    Args:
+        plan: the study.
+        trials: all of them.
+        repeats: what was trained once more.
+        curves: where epochs are read.
+        cost: None where nothing is preferred.
+
+    Returns:
+        A JSON tree; None before a trial was trained once more to its end.
+    """
+    scores = scores_of(trials.values(), repeats)
+    partitions = _partitions(scores)
+    numbers = sorted(number for number, tables in scores.items() if tables.keys() == partitions)
+    if len(partitions) < 2:
+        return None
+    finalists = [
+        Finalist(
+            number, np.stack([scores[number][repeat] for repeat in sorted(scores[number])]), _cost(trials, number, cost)
+        )
+        for number in numbers
+    ]
+    direction, share = plan.directions[0], split_share(plan.folds)
+    found = confirm(finalists, direction, share)
+    rope = default_rope(direction, _baseline(trials, finalists[0]))
+    return {
+        "repeats": len(partitions) - 1,
+        "begun": len({one.trial for one in repeats}),
+        "winner": found.winner,
+        "ranked": [_row(one) for one in rank(finalists, direction)],
+        "alike": found.alike,
+        "run_to_run": None if math.isnan(found.run_to_run) else found.run_to_run,
+        "repeats_help": _help(found.run_to_run, finalists),
+        "default": _against_default(plan, scores, found.winner, rope),
+        "preferred": _preferred(plan, finalists, rope) if cost else None,
+        "epoch": final_epoch(plan, trials[found.winner], sorted(scores[found.winner]), curves),
+    }
+
+
+def final_epoch(plan: Plan, winner: TrialRecord, partitions: Sequence[int], curves: CurvesOf) -> int:
+    """e*: the best epoch of a trial's mean curve over all folds of its partitions, as far as all of them go."""
+    means = pooled_means([curves(winner.number, repeat).scores[:, :, 0] for repeat in partitions])
+    eligible = eligible_epochs(int(winner.config["training"]["epochs"]), len(means))
+    return refit_epoch(means, plan.directions[0], eligible)
+
+
+def _partitions(scores: Scores) -> frozenset[int]:
+    """Those that finalists have in common: as many as any has, and of these the ones that most have."""
+    counts = Counter(frozenset(tables) for tables in scores.values())
+    return max(counts, key=lambda found: (len(found), counts[found], sorted(found)), default=frozenset())
+
+
+def _against_default(plan: Plan, scores: Scores, winner: int, rope: float) -> dict[str, Any] | None:
+    """The winner beside the configuration of defaults, on the splits that both have.
+
+    The winner was chosen on these splits: numbers, no verdict.
+    """
+    if winner == 0 or 0 not in scores or len(plan.folds) < 2:
+        return None
+    found = on_shared_splits(scores, winner, 0, direction=plan.directions[0], rope=rope, folds=plan.folds)
+    return {"over": 0, **document(found)}
+
+
+def _preferred(plan: Plan, finalists: Sequence[Finalist], rope: float) -> dict[str, Any]:
+    found = simplest(finalists, direction=plan.directions[0], rope=rope, test_share=split_share(plan.folds))
+    costs = {str(one.number): one.cost for one in finalists}
+    return {"number": found.number, "given_up": found.given_up, "by": plan.spec.search.prefer, "costs": costs}
+
+
+def _row(one: Finalist) -> dict[str, Any]:
+    values = [fold_mean(scores) for scores in one.scores]
+    return {"number": one.number, "mean": one.mean, "values": values, "fold_values": one.scores.tolist()}
+
+
+def _help(run_to_run: float, finalists: Sequence[Finalist]) -> bool | None:
+    """Whether repeats bring anything; None where that cannot be said."""
+    folds = finalists[0].scores.shape[1]
+    if folds < 2 or math.isnan(run_to_run):
+        return None
+    variance = float(np.mean([one.scores.var(axis=1, ddof=1) for one in finalists]))
+    return repeats_help(run_to_run, standard_error=math.sqrt(variance / folds))
+
+
+def _baseline(trials: Mapping[int, TrialRecord], other: Finalist) -> float:
+    default = trials.get(0)
+    return default.values[0] if default is not None and default.values else other.mean
+
+
+def _cost(trials: Mapping[int, TrialRecord], number: int, cost: Cost | None) -> float | None:
+    return cost(trials[number]) if cost else None
