@@ -158,12 +158,13 @@ def show(
     name: o.StudyName,
     storage: o.Storage = o.STORAGE,
     top: Annotated[int, typer.Option(help="Rows of the leaderboard; 0: all.", min=0)] = 15,
+    explain: o.Explain = False,
     json: o.Json = False,
 ) -> None:
-    """A study's leaderboard and its best configuration."""
+    """A study's leaderboard, its best configuration and its honest score."""
     from foldtune.cli.show import show
 
-    show(name, storage, top=top, as_json=json)
+    show(name, storage, top=top, explained=explain, as_json=json)
 
 
 @app.command()
@@ -177,6 +178,21 @@ def trial(
     from foldtune.cli.trial import show_trial
 
     show_trial(name, number, storage, as_json=json)
+
+
+@app.command()
+def compare(
+    name: o.StudyName,
+    first: Annotated[int, typer.Argument(metavar="A", help="A complete trial.", min=0, show_default=False)],
+    second: Annotated[int, typer.Argument(metavar="B", help="Another.", min=0, show_default=False)],
+    storage: o.Storage = o.STORAGE,
+    explain: o.Explain = False,
+    json: o.Json = False,
+) -> None:
+    """Whether trial A is worse than trial B, the same, or better, by the splits that both were trained on."""
+    from foldtune.cli.compare import compare
+
+    compare(name, first, second, storage, explained=explain, as_json=json)
 
 
 @app.command()

@@ -105,6 +105,7 @@ AllowImport = Annotated[
         metavar="PREFIX",
     ),
 ]
+Explain = Annotated[bool, typer.Option("--explain", help="Say what each number means, and where it comes from.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, all else on stderr.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 Verbose = Annotated[int, typer.Option("--verbose", "-v", count=True, help="A line for every trial that ends.")]

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from foldtune.report import text
 from foldtune.report.importance import by_importance
+from foldtune.report.score import explain, scores
 from foldtune.report.terminal import console
 from foldtune.search.result import StudyResult, metric_means, value
 from foldtune.store.records import TrialRecord
@@ -40,7 +41,7 @@ def leaderboard(result: StudyResult, top: int = 15) -> Table:
 
 
 def summary(result: StudyResult, top: int = 15) -> RenderableType:
-    """Heading, leaderboard and the best configuration."""
+    """Heading, leaderboard, the best configuration and the honest score."""
     record, best = result.record, result.best
     states = [trial.state for trial in result.trials]
     counts = ", ".join(f"{states.count(state)} {state}" for state in STATE_STYLES if state in states)
@@ -53,6 +54,8 @@ def summary(result: StudyResult, top: int = 15) -> RenderableType:
         parts.append(Text(f"and {hidden} more: foldtune show {record.name} --top 0", style="dim"))
     if best is not None:
         parts += [Text(), _best_line(result, best), Padding(configuration(best), (0, 2))]
+    if (honest := scores(result)) is not None:
+        parts += [Text(), honest]
     return Group(*parts)
 
 
@@ -68,9 +71,19 @@ def next_steps(result: StudyResult, storage: str, default_storage: str) -> Rende
     return Group(Text("Next:", style="bold"), *(Text(f"  {line}") for line in lines))
 
 
-def print_summary(result: StudyResult, top: int = 15) -> None:
-    """Print heading, leaderboard and the best configuration on stdout."""
-    console(soft_wrap=False).print(summary(result, top))
+def print_summary(result: StudyResult, top: int = 15, *, explained: bool = False) -> None:
+    """Print heading, leaderboard, the best configuration and the honest score on stdout.
+
+    Args:
+        result: the study.
+        top: rows of the leaderboard; 0 for all.
+        explained: whether to say what each number means.
+    """
+    stdout = console(soft_wrap=False)
+    stdout.print(summary(result, top))
+    if explained:
+        stdout.print()
+        stdout.print(explain(result))
 
 
 def _row(result: StudyResult, trial: TrialRecord, others: list[str], names: list[str]) -> tuple[RenderableType, ...]:
