@@ -9,11 +9,13 @@ import pytest
 from sklearn import metrics
 
 from foldtune.search import out_of_fold
+from foldtune.search.candidates import Ladder
 from foldtune.search.out_of_fold import DrawnMetric, metric_scorer, places, units_of
 from foldtune.search.plan import Plan
 from foldtune.search.score import honest_score
 from foldtune.selection.answers import predictions
 from foldtune.selection.resampling import draw_counts
+from foldtune.selection.scorers import RowMeans
 from foldtune.store.records import TrialRecord
 from foldtune.values import Floats, OutOfFold
 
@@ -110,8 +112,7 @@ def test_an_effect_that_is_there_is_put_into_words_only_where_nothing_of_the_opt
 
 def test_pruned_trials_count_as_much_as_if_they_had_gained_what_exempt_ones_did() -> None:
     plan = plan_of(200, objective="accuracy", search=RANDOM)
-    good = 2.0 * np.eye(2)[plan.dataset.target[places(plan.folds).row]] + np.random.default_rng(0).normal(size=(200, 2))
-    found = noise(plan, 59) | {59: answers(plan, good)}  # the best is pruned, too
+    found = noise(plan, 60)
     trials = searched(plan, found)
     whole = score_of(plan, found, trials)
     scores = {number: fold_scores(plan, one) for number, one in found.items()}
@@ -121,9 +122,35 @@ def test_pruned_trials_count_as_much_as_if_they_had_gained_what_exempt_ones_did(
         found[number] = spoilt(plan, found[number], number)
     said = honest_score(plan, trials, found, means)
     assert said["n_trials"] == 60 and said["cautions"] == []
-    assert whole["corrected"] > 0.8
     assert said["corrected"] == pytest.approx(whole["corrected"], abs=0.02)  # which rows are spoilt is chance
     assert said["naive"] < whole["naive"]  # the best of those that ended
+
+
+def test_a_pruned_trial_stands_where_exempt_ones_got_to_from_there_but_not_before_the_best() -> None:
+    plan = plan_of(120, classes=0)
+    epochs = [4, 4, 2, 2]
+    found = {number: answers(plan, np.zeros((120, 1)), epoch) for number, epoch in enumerate(epochs)}
+    ended = [trial(0, np.full(5, 0.5)), trial(1, np.full(5, 0.7))]
+    pruned = [trial(number, np.full(5, 1.0), "pruned", epochs=2) for number in (2, 3)]
+    ladder = Ladder.of([*ended, *pruned], found, {0: {2: 1.0, 4: 0.5}, 1: {2: 1.0, 4: 0.7}})
+    scorer = RowMeans(np.tile([0.5, 0.7, 1.2, 0.8], (120, 1)), places(plan.folds).fold)
+    gains = ladder.candidates(scorer, "minimize", 120).gains
+    assert gains == pytest.approx([0.0, 0.0, -0.4, -0.3])  # to 0.8, and to the best, 0.5
+
+
+def test_trials_pruned_before_they_could_learn_are_left_out_and_counted() -> None:
+    plan = plan_of(200, classes=0, objective="mean_squared_error", search=RANDOM)
+    target = plan.dataset.target[places(plan.folds).row]
+    generator = np.random.default_rng(0)
+    found = {number: answers(plan, target + generator.normal(size=target.shape)) for number in range(10)}
+    trials = [trial(number, np.full(5, 1.0)) for number in range(10)]
+    means = {number: {1: 3.0 + 30.0 * number, 4: 1.0} for number in range(10)}  # they gain from 2 to 272
+    for number in range(5, 10):  # as bad as trial 0 was, they would gain 62 on average
+        found[number] = answers(plan, target + 3**0.5 * generator.normal(size=target.shape), epoch=1)
+        trials[number] = trial(number, np.full(5, 3.0), "pruned", epochs=1)
+    said = honest_score(plan, trials, found, means)
+    assert said["cautions"][0].startswith("5 of 10 trials were pruned too early to be placed beside the others")
+    assert 0.8 < said["corrected"] < 1.3
 
 
 def spoilt(plan: Plan, found: OutOfFold, seed: int) -> OutOfFold:

@@ -5,12 +5,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from foldtune.search.calibration import calibration
+from foldtune.search.candidates import Means
 from foldtune.search.confirmation import Cost, confirmation
 from foldtune.search.latency import latency
 from foldtune.search.out_of_fold import places, whole
 from foldtune.search.plan import Plan
 from foldtune.search.result import best_trial
-from foldtune.search.score import NO_ANSWERS, Means, honest_score
+from foldtune.search.score import NO_ANSWERS, honest_score
 from foldtune.store.records import Curves, Finding, FindingKind, TrialRecord
 from foldtune.store.store import Store
 from foldtune.values import OutOfFold

@@ -7,19 +7,17 @@ import numpy as np
 
 from foldtune import refs
 from foldtune.errors import DataError
+from foldtune.search.candidates import Ladder, Means, value
 from foldtune.search.out_of_fold import metric_scorer, n_draws, places, units_of, whole
 from foldtune.search.plan import Plan
 from foldtune.search.result import best_trial
 from foldtune.selection import labels
-from foldtune.selection.bbc import DRAWS, LEVEL, Candidates, Corrected, correct, fold_correction, percentiles
+from foldtune.selection.bbc import DRAWS, LEVEL, Corrected, correct, fold_correction, percentiles
 from foldtune.selection.compare import default_rope, verdict
-from foldtune.selection.gains import aligned_gains, reference_trials
 from foldtune.selection.resampling import Units
+from foldtune.selection.scorers import Scorer
 from foldtune.store.records import TrialRecord
 from foldtune.values import Floats, OutOfFold
-
-Means = Mapping[int, Mapping[int, float]]
-"""Trial number -> epoch -> the objective's mean over the folds."""
 
 SEVERAL = "a study of several objectives has no single best trial"
 ONE_TRIAL = "not corrected: nothing was selected from a single trial"
@@ -104,9 +102,18 @@ def _by_bootstrap(
     naive: float,
 ) -> dict[str, Any]:
     dataset, direction, where = plan.dataset, plan.directions[0], places(plan.folds)
-    own = [answers[trial.number] for trial in scored]
-    scorer = metric_scorer(plan.metrics[0], plan.metric_nodes[0], dataset, where, own)
-    units, candidates = units_of(dataset, where.row), _candidates(scored, answers, means)
+    units = units_of(dataset, where.row)
+
+    def scorer_of(some: Sequence[TrialRecord]) -> Scorer:
+        own = [answers[trial.number] for trial in some]
+        return metric_scorer(plan.metrics[0], plan.metric_nodes[0], dataset, where, own)
+
+    everyone, scorer = len(scored), scorer_of(scored)
+    seed = plan.spec.search.seed
+    kept = Ladder.of(scored, answers, means).comparable(scorer, units, seed)
+    if len(kept) < everyone:
+        scored, scorer = kept, scorer_of(kept)
+    candidates = Ladder.of(scored, answers, means).candidates(scorer, direction, len(where.row))
     baseline = next((i for i, trial in enumerate(scored) if trial.number == 0 and trial.state == "complete"), None)
     size = {"answers": len(where.row), "trials": len(scored), "folds": len(plan.folds)}
     draws = n_draws(plan.metrics[0], scorer, **size)
@@ -115,7 +122,7 @@ def _by_bootstrap(
         candidates,
         units=units,
         direction=direction,
-        seed=plan.spec.search.seed,
+        seed=seed,
         draws=draws,
         baseline=baseline,
     )
@@ -129,29 +136,8 @@ def _by_bootstrap(
         "method": "BBC",
         "gain": _gain(plan, found, None if baseline is None else scored[baseline]),
         **_said(plan),
-        "cautions": [*_cautions(plan, units, tried, scored), *few],
+        "cautions": [*_cautions(plan, units, tried, scored, everyone), *few],
     }
-
-
-def _candidates(scored: Sequence[TrialRecord], answers: Mapping[int, OutOfFold], means: Means) -> Candidates:
-    complete = np.array([trial.state == "complete" for trial in scored])
-    exempt = np.array([trial.exempt for trial in scored])
-    ends = [int(answers[trial.number].epochs.max()) for trial in scored]
-    rungs = sorted({end for end, done in zip(ends, complete, strict=True) if not done})
-    reference = [scored[index] for index in reference_trials(complete, exempt)]
-    table = np.array([[*(_mean_at(means[trial.number], rung) for rung in rungs), _value(trial)] for trial in reference])
-    stopped = [len(rungs) if done else rungs.index(end) for end, done in zip(ends, complete, strict=True)]
-    return Candidates(np.array([trial.number for trial in scored]), complete, aligned_gains(table, np.array(stopped)))
-
-
-def _mean_at(means: Mapping[int, float], epoch: int) -> float:
-    """A trial's mean after an epoch; after its last one where it has fewer."""
-    return means[min(epoch, max(means))]
-
-
-def _value(trial: TrialRecord) -> float:
-    assert trial.values is not None
-    return trial.values[0]
 
 
 def _gain(plan: Plan, found: Corrected, default: TrialRecord | None) -> dict[str, Any] | None:
@@ -161,7 +147,7 @@ def _gain(plan: Plan, found: Corrected, default: TrialRecord | None) -> dict[str
     """
     if default is None or len(found.gains) == 0:
         return None
-    rope = default_rope(plan.directions[0], _value(default))
+    rope = default_rope(plan.directions[0], value(default))
     worse, better = float((found.gains < -rope).mean()), float((found.gains > rope).mean())
     same = max(0.0, 1.0 - worse - better)
     interval = percentiles(found.gains, LEVEL)
@@ -192,7 +178,7 @@ def _by_folds(plan: Plan, tried: Sequence[TrialRecord], best: TrialRecord, reaso
     pruned = [f"{lost} pruned trials are not in it: the correction does not know that they were tried."] if lost else []
     return {
         **said,
-        "corrected": _value(best) - optimism if plan.directions[0] == "maximize" else _value(best) + optimism,
+        "corrected": value(best) - optimism if plan.directions[0] == "maximize" else value(best) + optimism,
         "optimism": optimism,
         "method": "fold correction",
         "label": f"{FALLBACK}; {said['label']}",
@@ -214,13 +200,18 @@ def _has_residual(plan: Plan) -> bool:
     return labels.RESIDUAL in _said(plan)["label"]
 
 
-def _cautions(plan: Plan, units: Units, tried: Sequence[TrialRecord], scored: Sequence[TrialRecord]) -> tuple[str, ...]:
-    whole = plan.dataset.time is not None or plan.dataset.groups is not None
+def _cautions(
+    plan: Plan, units: Units, tried: Sequence[TrialRecord], scored: Sequence[TrialRecord], with_answers: int
+) -> list[str]:
+    whole_ones = plan.dataset.time is not None or plan.dataset.groups is not None
     pruned = any(trial.state == "pruned" for trial in scored)
     exempt = sum(trial.exempt and trial.state == "complete" for trial in scored)
-    return labels.cautions(
-        n_groups=len(units.stratum) if whole else None,
+    said = labels.cautions(
+        n_groups=len(units.stratum) if whole_ones else None,
         reference=exempt if pruned else len(scored),
         n_trials=len(tried),
-        n_scored=len(scored),
+        n_scored=with_answers,
     )
+    early = with_answers - len(scored)
+    text = f"{early} of {len(tried)} trials were pruned too early to be placed beside the others, and are left out."
+    return [*said, *([text] if early else [])]
