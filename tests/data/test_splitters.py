@@ -244,7 +244,10 @@ def test_refusals(data: Dataset, node: Any, message: str) -> None:
 @pytest.mark.parametrize(
     ("node", "message"),
     [
-        ("KFolds", r"^validation: there is no splitter `KFolds` in sklearn.model_selection\. Did you mean KFold"),
+        (
+            "KFolds",
+            r"^validation: .* `KFolds` in sklearn.model_selection or foldtune.data.splitters\. Did you mean KFold",
+        ),
         ({"use": "KFold", "n_split": 3}, r"^validation: `KFold` must accept its arguments"),
         ({"use": "LeavePOut", "p": 4}, r"^validation: `LeavePOut` must give at most 10000 folds, however: 487635"),
         ({"use": QUANTILES, "n_splits": 1}, r"^validation\.n_splits: `n_splits` must be at least 2, however: 1"),

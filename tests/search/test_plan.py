@@ -199,3 +199,30 @@ def test_what_does_not_go_together_is_refused(sections: dict[str, Any], path: st
 def test_nets_are_checked_although_the_rows_cannot_be_split() -> None:
     found = problems(validation={"use": "GroupKFold"}, model={"use": "MLP", "dropout": 2})
     assert set(found) == {"validation", "model"}
+
+
+def test_a_locked_file_is_read_when_asked_for(tmp_path: Path) -> None:
+    data = {**table(tmp_path), "test": "t2.csv"}
+    (tmp_path / "t2.csv").write_text("z,y\n1,yes\n")
+    file = read_spec({**STUDY, "data": data}, folder=tmp_path)
+    made = make_plan(file)
+    with pytest.raises(DataError, match=r"^data\.test: .* it lacks `x`"):
+        made.locked_dataset()
+    (tmp_path / "t2.csv").write_text("y,x\nyes,99\n")
+    whole, fold = make_plan(file).with_locked()
+    assert whole.n_rows == 31 and fold.train.tolist() == list(range(30)) and fold.valid.tolist() == [30]
+    assert whole.numeric[30, 0] == 99 and whole.target[30] == 1
+
+
+def test_locked_rows_follow_the_development_rows() -> None:
+    made = plan(data={**STUDY["data"], "test_fraction": 0.2})
+    whole, fold = made.with_locked()
+    everything = plan().dataset
+    assert np.array_equal(whole.numeric[fold.valid], everything.numeric[made.locked])
+    assert np.array_equal(whole.numeric[fold.train], made.dataset.numeric)
+
+
+def test_without_locked_rows_there_is_no_test() -> None:
+    assert plan().locked_dataset() is None
+    with pytest.raises(DataError, match=r"^data\.test_fraction: rows must be locked away for a test"):
+        plan().with_locked()

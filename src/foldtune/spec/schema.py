@@ -103,7 +103,7 @@ class DataSpec(Section):
     group: Column | None = Field(None, description="column of groups that no split may divide")
     time: Column | None = Field(None, description="column that orders the rows; forces a time splitter")
     test_fraction: Fraction | None = Field(None, description="share of rows locked away before any split")
-    test: str | None = Field(None, description="a file locked away instead")
+    test: str | None = Field(None, description="a file with the same columns, locked away instead")
 
     @property
     def options(self) -> dict[str, Any]:
