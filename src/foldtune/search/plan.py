@@ -17,6 +17,7 @@ from foldtune.errors import DataError, Path, Problem, RequestError, SpecError, l
 from foldtune.metrics import Metric, build_metric, default_metrics, default_objective
 from foldtune.search.checks import Checked, check_configs
 from foldtune.search.enqueue import read_enqueue
+from foldtune.search.metric_checks import metric_problems
 from foldtune.search.optuna_parts import check_parts
 from foldtune.spec import domains
 from foldtune.spec.defaults import complete
@@ -153,6 +154,8 @@ class _Planner:
         folds = self.attempt(lambda: self._folds(development))
         checked, found = check_configs(searched, development, folds)
         self.note(found)
+        if development and folds and metrics:
+            self.note(_objective_problems(metrics[:n_objectives], development, folds, refs.label(tree["validation"])))
         if self.problems or not (dataset and rows and folds and development and metrics and checked):
             raise self.kind(self.problems)
         return Plan(
@@ -254,3 +257,16 @@ class _Planner:
         if problems:
             raise SpecError(problems)
         return list(built.values())
+
+
+def _objective_problems(
+    objectives: Sequence[tuple[Metric, dict[str, Any]]], dataset: Dataset, folds: tuple[Fold, ...], splitter: str
+) -> list[Problem]:
+    """Objectives that the folds make meaningless; what a user's own metric needs is not known."""
+    places: list[Path] = [("objective", *([] if len(objectives) == 1 else [i])) for i in range(len(objectives))]
+    known = [
+        (metric, path)
+        for (metric, node), path in zip(objectives, places, strict=True)
+        if ":" not in refs.split(node)[0]
+    ]
+    return metric_problems(known, dataset, folds, splitter)

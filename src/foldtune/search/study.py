@@ -13,6 +13,7 @@ from uuid import uuid4
 from foldtune import space
 from foldtune.errors import Problem, ResumeError, StoreError
 from foldtune.search.cohort import default_cohort
+from foldtune.search.doubts import warn
 from foldtune.search.mirror import Mirror
 from foldtune.search.optuna_copy import OptunaCopy
 from foldtune.search.optuna_parts import most_epochs, rungs
@@ -232,6 +233,7 @@ def _record(plan: Plan, store: Store, copy: OptunaCopy, workers: int) -> StudyRe
     meanwhile."""
     name = plan.spec.name
     if name not in {summary.name for summary in store.studies()}:
+        warn(plan)
         record = _new_record(plan, default_cohort(plan, workers))
         copy.check_free()
         try:
