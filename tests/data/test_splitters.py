@@ -65,7 +65,7 @@ def tiny(rows: int) -> Dataset:
 
 def columned(rows: int) -> Dataset:
     """A third of the rows always trains."""
-    return replace(continuous(rows), beside={"test_fold": np.arange(rows) % 3 - 1.0})
+    return replace(continuous(rows), beside={"test_fold": np.arange(rows, dtype=np.float64) % 3 - 1})
 
 
 def labelled(rows: int) -> Dataset:

@@ -82,7 +82,10 @@ def row_problems(column: "pd.Series[Any]", role: str, path: Path) -> Iterator[Pr
 
 def value_problems(column: "pd.Series[Any]", path: Path) -> Iterator[Problem]:
     """What is wrong with a column that is an argument of a splitter: a number or a date for every row."""
-    if (bad := np.isnan(times(column))).any():
+    bad = np.isnan(times(column))
+    if (neither := bad & np.isnan(numbers(column))).any():  # one text among numbers makes texts of all of them
+        bad = neither
+    if bad.any():
         examples = listed((repr(value) for value in column[bad]), 3)
         rule = f"`{column.name}` must hold a number or an ISO 8601 date for every row"
         yield Problem(path, rule, f"{examples} in {at_rows(bad)}")
