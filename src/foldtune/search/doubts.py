@@ -62,7 +62,10 @@ def _repeated(plan: Plan) -> Iterator[Problem]:
         value = f"{found.rows} of {plan.dataset.n_rows} rows do, {found.conflicting} of them with another target, "
         value += f"such as rows {first} and {second} (counted from 0)"
         rule = "no validation row should have the same inputs as a training row"
-        hint = "Nets may recall such rows: take repeated ones out of the data, or keep them together with `data.group`."
+        hint = (
+            "Nets may recall what they were trained on: if these are one case more than once, take the others out or "
+            "keep them together with `data.group`; if they are different cases, nothing is wrong."
+        )
         yield Problem(("validation",), rule, value, hint)
 
 

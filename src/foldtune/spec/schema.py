@@ -154,7 +154,9 @@ class StudySpec(Section):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=200)
     data: DataSpec
-    validation: Ref | None = Field(None, description="sklearn.model_selection; absent: 5 stratified folds")
+    validation: Ref | None = Field(
+        None, description="sklearn.model_selection or foldtune.data.splitters; absent: 5 stratified folds"
+    )
     preprocessing: Any = None
     augmentation: Any = None
     objective: Annotated[Refs, BeforeValidator(_one_to_list, json_schema_input_type=Ref | Refs)] = Field(
