@@ -33,6 +33,13 @@ def test_columns_are_found_by_name_and_others_left_out(tmp_path: Path) -> None:
     assert test.target.tolist() == [1, 0] and test.classes == like.classes == ("no", "yes")
 
 
+def test_values_follow_their_columns_names(tmp_path: Path) -> None:
+    own = "a,b,c,d,y\n1,2,p,q,0.5\n3,4,r,s,1.5\n"
+    like, test = both(tmp_path, "d,y,b,c,a\nq,0.1,20,p,10\n", own, drop=[])
+    assert like.numeric_names == test.numeric_names and like.categorical_names == test.categorical_names
+    assert test.numeric.tolist() == [[10, 20]] and test.categorical.tolist() == [["p", "q"]]
+
+
 def test_a_file_with_one_class_keeps_the_codes_of_all(tmp_path: Path) -> None:
     assert both(tmp_path, "age,town,g,y\n1,Rome,p,yes\n")[1].target.tolist() == [1]
 

@@ -152,6 +152,22 @@ def test_every_class_is_dealt_evenly(node: Any) -> None:
     assert (np.ptp(counts, axis=0) <= 1).all()
 
 
+def test_leaving_one_out_turns_the_prior_round() -> None:
+    """On balanced labels the most frequent class of the other rows is never a row's own."""
+    data = classes(30, 2)
+    right = [
+        np.bincount(data.target[fold.train]).argmax() == data.target[fold.valid[0]]
+        for fold in make_folds(data, "LeaveOneOut", 0)
+    ]
+    assert len(right) == 30 and not any(right)
+
+
+def test_quantile_folds_have_nearly_the_same_mean() -> None:
+    data = replace(numbers(200), target=np.exp(np.random.RandomState(0).standard_normal((200, 1)) * 2))  # a heavy tail
+    means = [np.log(data.target[fold.valid]).mean() for fold in make_folds(data, "QuantileStratifiedKFold", 0)]
+    assert np.ptp(means) < 0.1  # 0.6 or so for folds at random
+
+
 def test_shuffled_splits_keep_the_shares_of_the_classes() -> None:
     data = replace(classes(100, 2), target=np.repeat([0, 1], [80, 20]))
     folds = make_folds(data, {"use": "StratifiedShuffleSplit", "n_splits": 5, "test_size": 0.25}, 0)
