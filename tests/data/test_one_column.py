@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -82,6 +83,24 @@ def test_images_are_looked_at_pixel_by_pixel() -> None:
 
 
 @pytest.mark.parametrize("name", ["digits", "breast_cancer", "iris", "wine", "diabetes"])
-def test_no_column_of_the_bundled_sets_is_a_leak(name: str, tmp_path: Any) -> None:
+def test_no_column_of_the_bundled_sets_is_a_leak(name: str, tmp_path: Path) -> None:
     data = read(tmp_path, use=name)
     assert told_by_each(data, make_folds(data, None, 0), enough=0.8).max() < 0.92
+
+
+@pytest.mark.parametrize(
+    ("section", "leaks"),
+    [
+        ({"table": "penguins/penguins.csv", "target": "species"}, []),
+        ({"table": "concrete/Concrete_Data.csv", "target": -1}, []),
+        (
+            {"table": "adult/adult.data.gz", "header": None, "skipinitialspace": True, "na_values": "?", "target": 14},
+            [],
+        ),
+        ({"table": "bike_sharing/hour.csv.gz", "target": "cnt", "drop": ["instant"]}, ["registered"]),
+    ],
+)
+def test_on_real_data_only_leaks_are_named(section: dict[str, Any], leaks: list[str], shared_data: Path) -> None:
+    data = read(shared_data, **section)
+    found = told_by_each(data, make_folds(data, None, 0), enough=0.8)
+    assert [name for name, share in zip(column_names(data), found, strict=True) if share > LEAK] == leaks
