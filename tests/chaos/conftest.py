@@ -39,8 +39,8 @@ class Size:
     repeats: int
 
 
-SMALL = Size(kills=4, trials=8, restarts=2, away_s=5.0, repeats=1)
-LARGE = Size(kills=30, trials=24, restarts=6, away_s=120.0, repeats=3)
+SMALL = Size(kills=4, trials=8, restarts=2, away_s=8.0, repeats=1)
+LARGE = Size(kills=30, trials=24, restarts=6, away_s=60.0, repeats=3)
 
 Tell = Callable[[str, list[Arena], float], None]
 

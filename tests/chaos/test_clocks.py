@@ -69,7 +69,7 @@ def test_a_worker_that_was_stopped_for_too_long_cannot_write(
 
 
 def _stop(arena: Arena, worker: "subprocess.Popen[bytes]") -> None:
-    """Stop a worker between its transactions: SQLite lets nobody write, nor find a lease expired, during one."""
+    """Stop a worker anywhere; but between its transactions where SQLite would let nobody write during one."""
     while True:
         arena.wait_a_moment()
         signal_group(worker, signal.SIGSTOP)

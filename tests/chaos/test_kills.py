@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .arena import Arena
+from .arena import WAIT_S, Arena
 from .checks import check_undisturbed
 from .conftest import Size, Tell
 
@@ -37,7 +37,7 @@ def _attack(arena: Arena, kills: int) -> int:
         process = arena.search(*(("run", str(arena.file)) if first else ()))
         first = False
         if len(arena.faults) >= kills:
-            assert process.wait(timeout=600) == 0, arena.log.read_text()[-3000:]
+            assert process.wait(timeout=WAIT_S) == 0, arena.log.read_text()[-3000:]
             return len(arena.faults)
         if arena.rng.random() < 0.1:  # before anything trains
             time.sleep(arena.rng.uniform(0, 4))
