@@ -9,12 +9,12 @@ import pytest
 
 from .arena import WAIT_S, Arena
 from .checks import check_undisturbed
-from .conftest import Size, Tell
+from .conftest import IS_LARGE, Size, Tell
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 
-@pytest.mark.parametrize("database", ["sqlite", "postgres"])
+@pytest.mark.parametrize("database", ["sqlite", "postgres"] if IS_LARGE else ["sqlite"])
 def test_a_search_that_is_killed_anywhere_comes_to_the_same_study(
     database: str, tmp_path: Path, size: Size, tell: Tell, request: pytest.FixtureRequest
 ) -> None:
