@@ -10,7 +10,7 @@ from unittest.mock import Mock
 import numpy as np
 import optuna
 import pytest
-from optuna.storages import RDBStorage
+from optuna.storages import RDBStorage, _CachedStorage
 from optuna.trial import TrialState
 from sqlalchemy import event, select, text
 
@@ -127,19 +127,20 @@ def test_what_is_copied_already_is_not_written_again(sqlite_url: str) -> None:
         assert statements and not [text for text in statements if text.startswith(("INSERT", "UPDATE", "DELETE"))]
 
 
-def test_a_trial_that_is_tried_again_and_all_after_it_are_made_anew_in_order(sqlite_url: str) -> None:
+def test_whoever_has_seen_a_trial_fail_sees_that_it_is_tried_again(url: str) -> None:
+    """Optuna's readers, its dashboard too, ask only once for a trial that has ended."""
     plan = make_table_plan(TABLE, {"trials": 6})
-    with opened_study(sqlite_url, plan) as study:
+    with opened_study(url, plan) as study, _theirs(url) as storage:
         Search(study, TablePool(TABLE)).run()
         with study.store.engine.begin() as connection:
             connection.execute(text("UPDATE foldtune_trials SET state = 'failed' WHERE number = 2"))
             connection.execute(text("UPDATE trials SET state = 'FAIL' WHERE number = 2"))
+        reader = optuna.load_study(study_name=plan.spec.name, storage=_CachedStorage(storage))
+        assert reader.trials[2].state.name == "FAIL"
         study.store.retry(study.lease)
         study.publisher.publish(now=True)
-        with _theirs(sqlite_url) as storage:
-            trials = optuna.load_study(study_name=plan.spec.name, storage=storage).trials
-    assert [trial.number for trial in trials] == list(range(6))
-    assert [trial.state.name for trial in trials][2] == "RUNNING" and trials[2].intermediate_values == {}
+        assert [trial.number for trial in reader.trials] == list(range(6))
+        assert [trial.state.name == "RUNNING" for trial in reader.trials] == [number == 2 for number in range(6)]
 
 
 def test_the_last_search_loop_to_leave_copies_what_others_did(sqlite_url: str) -> None:

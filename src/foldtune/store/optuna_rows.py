@@ -142,20 +142,33 @@ def known_trials(connection: Connection, study_id: int) -> list[KnownTrial]:
     return [KnownTrial(row.number, row.state, params[row.trial_id]) for row in found]
 
 
-def delete_trials(connection: Connection, study_id: int, first: int = 0) -> None:
-    """Delete a study's trials from a number on."""
+def delete_trials(connection: Connection, study_id: int, first: int = 0) -> int:
+    """Delete a study's trials from a number on; the highest id that any trial had before."""
+    last = connection.scalars(select(func.max(TRIALS.c.trial_id))).one() or 0
     which = (TRIALS.c.study_id == study_id, TRIALS.c.number >= first)
     ids = list(connection.scalars(select(TRIALS.c.trial_id).where(*which)))
     for some in _portions(ids):
         for table in (*OF_TRIAL, TRIALS):
             connection.execute(delete(table).where(table.c.trial_id.in_(some)))
+    return last
 
 
-def insert_trials(connection: Connection, study_id: int, trials: Sequence[CopiedTrial]) -> None:
-    """Add trials that are not there yet, in their order, which is that of Optuna's ids."""
+def insert_trials(connection: Connection, study_id: int, trials: Sequence[CopiedTrial], last: int = 0) -> None:
+    """Add trials that are not there yet, in their order, which is that of Optuna's ids.
+
+    Args:
+        connection: in a transaction.
+        study_id: Optuna's.
+        trials: new ones, by number.
+        last: an id; those of these are higher. Optuna's readers look for no news under an id whose trial had ended,
+            and SQLite gives ids of deleted rows again.
+    """
     if not trials:
         return
-    connection.execute(insert(TRIALS), [{"study_id": study_id, **_columns(trial)} for trial in trials])
+    rows = [{"study_id": study_id, **_columns(trial)} for trial in trials]
+    if last and connection.dialect.name == "sqlite":
+        rows = [{"trial_id": trial_id, **row} for trial_id, row in enumerate(rows, last + 1)]
+    connection.execute(insert(TRIALS), rows)
     ids = {number: found[0] for number, found in states(connection, study_id, [t.number for t in trials]).items()}
     params = (
         {"trial_id": ids[trial.number], "param_name": name, "param_value": value, "distribution_json": distribution}

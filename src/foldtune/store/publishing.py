@@ -117,11 +117,12 @@ def _write(connection: Connection, study_id: int, copied: int, copy: Copy, since
     known = optuna_rows.states(connection, copied, [trial.number for trial in changed])
     fixed = (trial.number for trial in changed if known[trial.number][1] not in ("RUNNING", trial.state))
     first = min(fixed, default=whole)
-    optuna_rows.delete_trials(connection, copied, first)
+    last = optuna_rows.delete_trials(connection, copied, first)
     ids = {number: trial_id for number, (trial_id, _) in known.items()}
     optuna_rows.update_trials(connection, ids, [trial for trial in changed if trial.number < first])
     begun = TrialRow.number < _first_empty(connection, study_id)
-    optuna_rows.insert_trials(connection, copied, _shown(connection, study_id, copy, TrialRow.number >= first, begun))
+    fresh = _shown(connection, study_id, copy, TrialRow.number >= first, begun)
+    optuna_rows.insert_trials(connection, copied, fresh, last)
 
 
 def _shown(connection: Connection, study_id: int, copy: Copy, *which: ColumnElement[bool]) -> list[CopiedTrial]:
