@@ -1,5 +1,6 @@
 """Connections: from a URL to an engine whose transactions are all or nothing."""
 
+import logging
 import sqlite3
 import time
 from pathlib import Path
@@ -147,12 +148,18 @@ def _own_transactions(engine: Engine) -> None:
 
 def _configure_postgres(engine: Engine) -> None:
     """Set up every connection."""
+    logging.getLogger("psycopg").addFilter(_is_news)
 
     @event.listens_for(engine, "connect")
     def set_up(connection: Any, _: object) -> None:
         with connection.cursor() as cursor:
             cursor.execute(f"SET idle_in_transaction_session_timeout = {1000 * IDLE_S}")
         connection.commit()
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether psycopg says more than that it clears up behind an error, which we report."""
+    return not record.getMessage().startswith("error ignored")
 
 
 def _configure_mysql(engine: Engine) -> None:
