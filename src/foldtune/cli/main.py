@@ -133,6 +133,7 @@ def worker(
     device: o.Device = "cpu",
     artifacts: o.Artifacts = None,
     checkpoint_every: o.CheckpointEvery = 10.0,
+    retry_failed: o.RetryFailed = False,
     allow_import: o.AllowImport = None,
     data: o.Data = None,
     idle_exit: Annotated[
@@ -153,7 +154,8 @@ def worker(
     where = (storage, artifacts, checkpoint_every, workers, device)
     cluster = o.cluster(launcher, address, replicas, cpus, gpus)
     request = Request(*where, cluster=cluster, as_json=False, quiet=quiet, verbose=verbose)
-    worker(request, study=study, data=data, allow_imports=allow_import or [], idle_exit=idle_exit)
+    options: dict[str, Any] = {"data": data, "allow_imports": allow_import or [], "retry_failed": retry_failed}
+    worker(request, study=study, idle_exit=idle_exit, **options)
 
 
 @app.command("list")

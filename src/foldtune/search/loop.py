@@ -214,7 +214,6 @@ class Search:
         self.decided, self.asked = Barrier(), []
         if barrier.trials or barrier.asked:
             study.store.record(study.lease, barrier)
-        study.publisher.changed |= {trial.number for trial in (*barrier.trials, *barrier.asked)}
         self._clean_up([trial.number for trial in barrier.trials if trial.finished_at is not None])
         study.publisher.publish(now=whole)
 

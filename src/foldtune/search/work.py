@@ -2,14 +2,14 @@
 
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from contextlib import closing
 from typing import Any
 
 from foldtune.errors import FoldtuneError, LeaseLostError, StoreError
 from foldtune.search.interrupts import interruptible
 from foldtune.search.place import is_dead
-from foldtune.search.run import CHECKPOINT_EVERY_S, Watch, resume_study
+from foldtune.search.run import resume_study
 from foldtune.store.records import StudySummary
 from foldtune.store.store import Store
 
@@ -23,14 +23,9 @@ def work(
     storage: str,
     *,
     study: str | None = None,
-    workers: int | None = None,
-    device: str = "cpu",
-    artifacts: str | None = None,
-    checkpoint_every: float = CHECKPOINT_EVERY_S,
-    data: Any = None,
-    allow_imports: Sequence[str] = (),
     idle_exit: float | None = None,
-    watch: Watch | None = None,
+    retry_failed: bool = False,
+    **options: Any,
 ) -> None:
     """Work on the open studies of a database, the oldest first, until it is interrupted.
 
@@ -40,27 +35,21 @@ def work(
     Args:
         storage: SQLAlchemy URL of the database; it need not exist yet.
         study: work on the study of this name alone.
-        workers: training processes; default one per core or GPU.
-        device: where nets train, as torch names it.
-        artifacts: folder or fsspec URL of checkpoints; the same for all that work on a study.
-        checkpoint_every: seconds between checkpoints; 0: one after every epoch.
-        data: the folder where relative data paths now live.
-        allow_imports: as in `resume_study`.
         idle_exit: seconds without anything to do after which it ends; None: never.
-        watch: called with a `Status` after every epoch.
+        retry_failed: train the failed trials of every study again, once, when it first works on it.
+        options: others of `resume_study`.
     """
-    options: dict[str, Any] = {"workers": workers, "device": device, "artifacts": artifacts}
-    options |= {"checkpoint_every": checkpoint_every, "data": data, "allow_imports": allow_imports}
     done: dict[str, StudySummary] = {}  # studies as this worker left them
     refused: set[str] = set()  # of these, those that it cannot work on
     with interruptible() as interrupted:
         idle_since = time.monotonic()
         while not interrupted():
-            found = _next_study(storage, study, done, refused)
+            found = _next_study(storage, study, done, refused, retry_failed=retry_failed)
             if found is not None:
                 logger.info("working on the study %s", found)
                 try:
-                    result = resume_study(found, storage=storage, watch=watch, **options)
+                    again = retry_failed and found not in done
+                    result = resume_study(found, storage=storage, retry_failed=again, **options)
                 except LeaseLostError as error:
                     logger.warning("%s", error)
                     continue
@@ -81,11 +70,17 @@ def work(
 
 
 def _next_study(
-    storage: str, name: str | None, done: Mapping[str, StudySummary], refused: Collection[str]
+    storage: str,
+    name: str | None,
+    done: Mapping[str, StudySummary],
+    refused: Collection[str],
+    *,
+    retry_failed: bool,
 ) -> str | None:
     """The oldest study with trials left to train that is not as this worker left it, or whose search loops died."""
     for summary in _studies(storage):
-        if name in (None, summary.name) and _is_open(summary):
+        to_retry = retry_failed and summary.name not in done and summary.trials["failed"] > 0
+        if name in (None, summary.name) and (to_retry or _is_open(summary)):
             changed = done.get(summary.name) != summary
             if changed or (summary.name not in refused and _is_abandoned(storage, summary.name)):
                 return summary.name

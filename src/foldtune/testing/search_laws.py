@@ -298,7 +298,7 @@ def check_deaths(
         url: a database.
         plan: a study of the table's sizes.
         table: learning curves.
-        steps: how many calls of pool, store and Optuna's storage each life lasts.
+        steps: how many calls of pool, store and artifacts each life lasts.
     """
     _, whole = search_table(url, plan, TablePool(table))
     plan = renamed(plan)
@@ -321,7 +321,6 @@ def _live(url: str, plan: Plan, pool: TablePool, artifacts: str, mortal: "Mortal
     try:
         with closing(Store(url)) as store, closing(open_study(plan, store, workers=1, artifacts=artifacts)) as study:
             pool.artifacts = study.artifacts
-            study.copy.storage = mortal.wrap(study.copy.storage)
             study.store = study.publisher.store = mortal.wrap(study.store)
             study.artifacts, pool.artifacts = mortal.wrap(study.artifacts), mortal.wrap(study.artifacts)
             Search(study, mortal.wrap(pool), saved_every_s=0).run()
