@@ -22,7 +22,6 @@ from benchmarks.pages import origin, table
 from foldtune import run_study
 from foldtune.search.loop import Search
 from foldtune.search.mirror import Mirror
-from foldtune.search.optuna_copy import OptunaCopy
 from foldtune.search.status import Status
 from foldtune.store.records import TrialRecord
 from foldtune.store.store import Store
@@ -73,7 +72,7 @@ LOCKSTEP = Part("training and scoring in lockstep", ((LockstepRun, "step"),), pr
 VALIDATING = Part("validating", ((Stack, "answers"),), process=True)
 SCORING = Part("scoring, curves", ((PackedRun, "_scores"), (PackedRun, "_report")), process=True)
 ROWS = Part("storing rows", ((Store, "record"), (Store, "reserve")))
-COPY = Part("Optuna's copy", ((OptunaCopy, "update"),))
+COPY = Part("Optuna's copy", ((Store, "publish"),))
 REST = Part("the rest", ((Search, "run"),))
 PARTS = (ASKING, DECIDING, BUILDING, COMPOSING, TRAINING, LOCKSTEP, VALIDATING, SCORING, ROWS, COPY, REST)
 """All of a search, each in no other; `REST` is around them."""

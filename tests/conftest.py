@@ -1,19 +1,54 @@
 """Tiny seeded data and empty databases for every test."""
 
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 from uuid import uuid4
 
 import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 
+from foldtune.cli.main import main
+
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 POSTGRES = "postgresql+psycopg://postgres@127.0.0.1/test?connect_timeout=5"
 MARIADB = "mysql+pymysql://root@127.0.0.1/{}?connect_timeout=5"
 NO_INDEX_SCANS = "%20-cenable_indexscan%3Doff%20-cenable_bitmapscan%3Doff"
 """Rows then come in the order of writing, unless a query names its order."""
+
+
+class Answer(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    err: str
+    out: str
+
+
+Command = Callable[..., Answer]
+
+
+@pytest.fixture
+def foldtune(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs a command line in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delenv("FOLDTUNE_STORAGE", raising=False)
+
+    def run(*arguments: str) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["foldtune", *arguments])
+        code = 0
+        try:
+            main()
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        out, err = capsys.readouterr()
+        return Answer(code, err, out)
+
+    return run
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ def served(url: str, *, token: str | None = None, read_only: bool = False) -> It
     server = make_server(url, "127.0.0.1", 0, token=token, read_only=read_only)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    connection = HTTPConnection("127.0.0.1", server.server_port, timeout=30)
+    connection = HTTPConnection("127.0.0.1", server.server_port, timeout=120)
     try:
         yield connection
     finally:

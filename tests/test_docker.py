@@ -142,7 +142,7 @@ class Host:
 
     def run(self, container: Container, words: Sequence[str]) -> subprocess.CompletedProcess[str]:
         process = self._popen(self.words(words, container.mounts), container)
-        out, err = process.communicate(timeout=200)
+        out, err = process.communicate(timeout=600)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     def _popen(self, command: list[str], container: Container) -> subprocess.Popen[str]:
@@ -188,7 +188,7 @@ MISTAKES = {
 
 def checked(file: Path, name: str) -> subprocess.CompletedProcess[str]:
     command, *arguments = CHECKS[name]
-    return subprocess.run([BIN / command, *arguments, file], capture_output=True, text=True, timeout=60)
+    return subprocess.run([BIN / command, *arguments, file], capture_output=True, text=True, timeout=300)
 
 
 @pytest.mark.parametrize("name", CHECKS)
@@ -275,7 +275,7 @@ def test_the_study_and_the_dashboard_run(kind: str, host: Host) -> None:
         ]
         assert "403" in host.run(dashboard, writing).stderr
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=30) == 0
+        assert process.wait(timeout=120) == 0
 
 
 @pytest.mark.slow
@@ -288,7 +288,7 @@ def test_a_worker_goes_on_with_the_study_and_ends_when_told(kind: str, host: Hos
     store.update_spec(study.uuid, {**study.spec, "search": {**study.spec["search"], "trials": 4}})
     store.close()
     with ended(host.start(containers["worker"], "--idle-exit", "2")) as process:
-        _, err = process.communicate(timeout=200)
+        _, err = process.communicate(timeout=600)
         assert process.returncode == 0, err
     assert foldtune.load_study("small", storage=host.database).finished == 4
     assert host.run(containers["worker"], containers["worker"].health).returncode == 0

@@ -30,7 +30,7 @@ def test_the_study_file_has_the_right_shape(tmp_path: Path) -> None:
 def test_the_python_example_runs(tmp_path: Path) -> None:
     (code,) = blocks("python")
     (tmp_path / "example.py").write_text(code, encoding="utf-8")
-    done = subprocess.run([sys.executable, "example.py"], cwd=tmp_path, capture_output=True, text=True, timeout=240)
+    done = subprocess.run([sys.executable, "example.py"], cwd=tmp_path, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "foldtune.db").exists()
 
@@ -57,5 +57,5 @@ def test_the_picture_exists_and_names_no_host() -> None:
 def test_the_command_is_on_the_path() -> None:
     command = shutil.which("foldtune", path=str(Path(sys.executable).parent))
     assert command is not None
-    out = subprocess.run([command, "--version"], capture_output=True, text=True, check=True, timeout=60).stdout
+    out = subprocess.run([command, "--version"], capture_output=True, text=True, check=True, timeout=300).stdout
     assert re.fullmatch(r"\d+\.\d+\.\d+\n", out)

@@ -17,7 +17,7 @@ from foldtune.search.study import open_study
 from foldtune.spec.load import read_spec
 from foldtune.store.store import Store
 
-WAIT_S = 240.0
+WAIT_S = 600.0
 """How long anything is waited for: processes import torch, and machines are busy."""
 
 ROOT = Path(__file__).parents[2]

@@ -1,7 +1,7 @@
 """Checkpoints that are damaged between a kill and the next start: the one before is used."""
 
 import time
-from collections.abc import Callable
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -23,10 +23,8 @@ def _flip_a_bit(file: Path) -> None:
     file.write_bytes(data)
 
 
-@pytest.mark.parametrize("damage", [_truncate, _flip_a_bit], ids=["truncated", "bit flipped"])
-def test_a_damaged_checkpoint_is_seen_and_the_one_before_is_used(
-    damage: Callable[[Path], None], tmp_path: Path, size: Size, tell: Tell
-) -> None:
+def test_a_damaged_checkpoint_is_seen_and_the_one_before_is_used(tmp_path: Path, size: Size, tell: Tell) -> None:
+    """One is truncated, in the next a bit is flipped, and so on."""
     began = time.monotonic()
     with Arena(tmp_path, f"sqlite:///{tmp_path}/study.db", size.trials) as arena:
         process, damaged = arena.search("run", str(arena.file)), 0
@@ -35,14 +33,14 @@ def test_a_damaged_checkpoint_is_seen_and_the_one_before_is_used(
                 break
             arena.kill(process)
             newest = _newest(arena)
-            for file in newest:
+            for file, damage in zip(newest, cycle((_truncate, _flip_a_bit)), strict=False):
                 damage(file)
             process, damaged = arena.search(), damaged + len(newest)
         assert process.wait() == 0
         check_undisturbed(arena)
         told = arena.log.read_text().count("is damaged: the one before it is used")
-        tell(f"{damaged} checkpoints damaged: {damage.__name__[1:]}", [arena], began)
-        assert 1 <= told <= damaged
+        tell(f"{damaged} checkpoints truncated, or a bit flipped", [arena], began)
+        assert 2 <= told <= damaged
         assert arena.most_redone() <= 2  # the epoch of the kill, and that of the checkpoint
 
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from .arena import Arena
+from .arena import WAIT_S, Arena
 from .checks import check_undisturbed
-from .conftest import Size, Tell
+from .conftest import IS_LARGE, Size, Tell
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 
-@pytest.mark.parametrize("database", ["sqlite", "postgres"])
+@pytest.mark.parametrize("database", ["sqlite", "postgres"] if IS_LARGE else ["sqlite"])
 def test_a_search_that_is_killed_anywhere_comes_to_the_same_study(
     database: str, tmp_path: Path, size: Size, tell: Tell, request: pytest.FixtureRequest
 ) -> None:
@@ -37,7 +37,7 @@ def _attack(arena: Arena, kills: int) -> int:
         process = arena.search(*(("run", str(arena.file)) if first else ()))
         first = False
         if len(arena.faults) >= kills:
-            assert process.wait(timeout=600) == 0, arena.log.read_text()[-3000:]
+            assert process.wait(timeout=WAIT_S) == 0, arena.log.read_text()[-3000:]
             return len(arena.faults)
         if arena.rng.random() < 0.1:  # before anything trains
             time.sleep(arena.rng.uniform(0, 4))

@@ -8,15 +8,16 @@ import pytest
 
 from .arena import WAIT_S, Arena, wait_until
 from .checks import check_alone
-from .conftest import Size, Tell
+from .conftest import IS_LARGE, Size, Tell
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 WORKER = ("worker", "--idle-exit", "6")
 N_WORKERS = 3
+STUDIES = [("sqlite", "packed"), ("postgres", "lockstep")] if IS_LARGE else [("postgres", "lockstep")]
 
 
-@pytest.mark.parametrize(("database", "engine"), [("sqlite", "packed"), ("postgres", "lockstep")])
+@pytest.mark.parametrize(("database", "engine"), STUDIES)
 def test_workers_that_are_killed_and_replaced_lose_nothing(
     database: str, engine: str, tmp_path: Path, size: Size, tell: Tell, request: pytest.FixtureRequest
 ) -> None:
@@ -52,9 +53,9 @@ def test_an_idle_worker_takes_over_from_one_that_dies(tmp_path: Path, tell: Tell
     began = time.monotonic()
     with Arena(tmp_path, f"sqlite:///{tmp_path}/study.db", trials=2, cohort=1) as arena:
         arena.create()
-        dying = arena.search("worker", workers=1, CHAOS_SLEEP_S="2")
+        dying = arena.search("worker", workers=0, CHAOS_SLEEP_S="2")
         assert arena.wait_for_epochs(1, dying)
-        idle = arena.search(*WORKER, workers=1)
+        idle = arena.search(*WORKER, workers=0)
         wait_until(lambda: (1, 0, arena.epochs) in arena.trained())
         time.sleep(2)
         arena.kill(dying)
@@ -67,9 +68,9 @@ def test_optunas_copy_is_whole_when_the_last_search_ends(tmp_path: Path, tell: T
     began = time.monotonic()
     with Arena(tmp_path, f"sqlite:///{tmp_path}/study.db", trials=2, cohort=1, epochs=5) as arena:
         arena.create()
-        slow = arena.search("run", str(arena.file), workers=1, CHAOS_SLEEP_S="2")
+        slow = arena.search("run", str(arena.file), workers=0, CHAOS_SLEEP_S="2")
         assert arena.wait_for_epochs(1, slow)
-        fast = arena.search("run", str(arena.file), workers=1)
+        fast = arena.search("run", str(arena.file), workers=0)
         _wait_for_end(arena, [fast, slow])
         tell("two searches, the older one ends last", [arena], began)
 

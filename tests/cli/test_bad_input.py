@@ -1,13 +1,11 @@
 """What a newcomer may get wrong, and what the command line then says: exit code 2, and nothing written."""
 
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
-from foldtune.cli.main import main
+from tests.conftest import Answer, Command
 
 BASE = {
     "name": "bad",
@@ -18,37 +16,6 @@ BASE = {
 }
 ROWS = [f"{i},{i % 3},{'no' if i % 2 else 'yes'}" for i in range(40)]
 TABLE = "{table: t.csv, target: y}"
-
-
-class Answer(NamedTuple):
-    """How a command ended."""
-
-    code: int
-    err: str
-    out: str
-
-
-Command = Callable[..., Answer]
-
-
-@pytest.fixture
-def foldtune(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs a command line in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.delenv("FOLDTUNE_STORAGE", raising=False)
-
-    def run(*arguments: str) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["foldtune", *arguments])
-        code = 0
-        try:
-            main()
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        out, err = capsys.readouterr()
-        return Answer(code, err, out)
-
-    return run
 
 
 def write(**sections: str | None) -> str:
@@ -217,7 +184,7 @@ def test_wrong_data(foldtune: Command, rows: list[str] | None, data: str, said: 
         ),
         (
             {"validation": "StratifiedKfold"},
-            "validation: there is no splitter `StratifiedKfold` in sklearn.model_selection. Did you mean Stratified",
+            "no splitter `StratifiedKfold` in sklearn.model_selection or foldtune.data.splitters. Did you mean Strat",
         ),
         (
             {"validation": "{use: StratifiedKFold, splits: 3}"},

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -9,7 +10,7 @@ from typer.testing import CliRunner, Result
 
 from foldtune.cli import delete as module
 from foldtune.cli.main import app, main
-from foldtune.search.optuna_copy import OptunaCopy
+from foldtune.search import optuna_copy
 from foldtune.store.artifacts import Artifacts, default_url
 from foldtune.store.records import Place
 from foldtune.testing import store_laws
@@ -23,13 +24,12 @@ def name(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     with opened(url) as store:
         for _ in range(2):
             lease = store_laws.create(store)
-            store.release(lease)
             Artifacts(default_url(url), lease.study).save(0, 1, b"weights")
-        first, second = (study.name for study in store.studies())
-        for each in (first, second):
-            copy = OptunaCopy(store, each, objectives={"log_loss": "minimize"}, distributions={}, rungs=())
-            copy.open([], {})
-            copy.close()
+            given: dict[str, Any] = {"objectives": {"log_loss": "minimize"}, "distributions": {}, "rungs": ()}
+            optuna_copy.create_tables(store)
+            store.publish(lease, optuna_copy.make_copy(store.studies()[-1].name, **given), check=True)
+            store.release(lease)
+        first, _ = (study.name for study in store.studies())
     yield first
 
 

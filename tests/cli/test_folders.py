@@ -27,7 +27,7 @@ class Net(nn.Sequential):
 def foldtune(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     code = "from foldtune.cli.main import main; main()"
     command = [sys.executable, "-c", code, *arguments, "--workers", "0"]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
 
 
 @pytest.mark.slow

@@ -115,18 +115,18 @@ def test_nets_that_look_at_values_are_checked_on_the_cpu(how: str) -> None:
 )
 def test_a_billion_parameters_cost_nothing(node: dict[str, Any]) -> None:
     build_on_meta({"use": "MLP"}, TABLE)  # torch imports its meta kernels once
-    began = time.perf_counter()
+    began = time.process_time()
     model = build_on_meta(node, TABLE)
     assert n_parameters(model) > 1e9
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 2.0
 
 
 def test_a_billion_parameters_that_do_not_fit_cost_nothing_either() -> None:
     node = layers({"use": "Linear", "in_features": 200_000, "out_features": 40_000}, "Linear")
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(SpecError, match="layer 0 does not fit rows of shape"):
         build_on_meta(node, TABLE)
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 2.0
 
 
 @pytest.mark.parametrize(

@@ -68,3 +68,8 @@ def test_an_exhausted_grid_is_not_offered_more_trials() -> None:
     result = study(trial(0))
     assert "resume demo --trials 20" in render(next_steps(result, "a", "a"))
     assert "resume" not in render(next_steps(replace(result, ending="exhausted"), "a", "a"))
+
+
+def test_failed_trials_are_offered_to_be_tried_again() -> None:
+    assert "resume demo --retry-failed --storage a" in render(next_steps(study(trial(0), trial(1, "failed")), "a", "b"))
+    assert "--retry-failed" not in render(next_steps(study(trial(0), trial(1, "pruned")), "a", "b"))

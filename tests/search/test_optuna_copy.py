@@ -1,24 +1,28 @@
 """What Optuna's own tools read in the database is what foldtune's rows say."""
 
+import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import optuna
 import pytest
-from optuna.storages import RDBStorage
+from optuna.storages import RDBStorage, _CachedStorage
 from optuna.trial import TrialState
-from sqlalchemy import text
+from sqlalchemy import event, select, text
 
 from foldtune import space
-from foldtune.errors import StoreError
+from foldtune.errors import LeaseLostError, StoreError
 from foldtune.search.loop import Search
 from foldtune.search.mirror import STATES
 from foldtune.search.plan import Plan
 from foldtune.search.process import LostWorkerError
 from foldtune.search.result import StudyResult, read_result, value
 from foldtune.search.run import run_study
+from foldtune.store.optuna_tables import OPTUNA
 from foldtune.store.store import Store
 from foldtune.testing.search_laws import TablePool, make_table, make_table_plan, opened_study, search_table
 from foldtune.values import TrialResult
@@ -67,12 +71,76 @@ def test_whatever_is_missing_is_copied_when_the_study_is_opened_again(sqlite_url
 def test_two_search_loops_that_both_copy_add_nothing_twice(sqlite_url: str) -> None:
     plan = make_table_plan(TABLE)
     with opened_study(sqlite_url, plan) as one, opened_study(sqlite_url, plan) as other:
-        other.copy.open([], {})
         Search(one, TablePool(TABLE)).run()
-        for trial in one.trials.values():
-            other.copy.update(trial, one.means[trial.number])
+        for check in (False, True):
+            other.store.publish(other.lease, other.copy, check=check)
+            one.store.publish(one.lease, one.copy, check=check)
         result = read_result(one.store, plan.spec.name)
     _check_faithful(sqlite_url, plan, result)
+
+
+def test_a_search_loop_whose_lease_was_taken_cannot_copy(url: str) -> None:
+    plan = make_table_plan(TABLE)
+    with opened_study(url, plan) as late, opened_study(url, plan) as other:
+        Search(late, TablePool(TABLE), _interrupted_after(20)).run()
+        other.store.take_over(other.lease, lambda place: True)
+        before = _rows(other.store)
+        with pytest.raises(LeaseLostError, match="must still hold its lease"):
+            late.publisher.store.publish(late.lease, late.copy, check=False)
+        assert _rows(other.store) == before
+        late.leave()  # it has nothing to give back, and does not wait for ever
+
+
+def test_a_copy_that_dies_anywhere_is_as_it_was_and_made_whole_by_the_next(url: str) -> None:
+    """One search loop dies at every statement in turn, and another one goes on where it was."""
+    plan = make_table_plan(TABLE)
+    with opened_study(url, plan) as study, opened_study(url, plan) as other:
+        Search(study, TablePool(TABLE), _interrupted_after(8)).run()
+        study.publisher.publish(now=True)
+        search = Search(study, TablePool(TABLE))
+        search.study.publisher = Mock()
+        search.run()
+        before, deaths = _rows(other.store), 0
+        while True:
+            try:
+                with _dying(study.store, deaths):
+                    study.store.publish(study.lease, study.copy, check=True)
+            except _Died:
+                deaths += 1
+                assert _rows(other.store) == before
+            else:
+                break
+        assert deaths > 15 and _rows(other.store) != before
+        other.store.publish(other.lease, other.copy, check=True)
+        result = read_result(study.store, plan.spec.name)
+    _check_faithful(url, plan, result)
+
+
+def test_what_is_copied_already_is_not_written_again(sqlite_url: str) -> None:
+    with opened_study(sqlite_url, make_table_plan(TABLE)) as study:
+        Search(study, TablePool(TABLE)).run()
+        before = _rows(study.store)
+        statements: list[str] = []
+        event.listen(study.store.engine, "before_cursor_execute", lambda *given: statements.append(given[2]))
+        study.publisher.publish(now=True)
+        assert _rows(study.store) == before
+        assert statements and not [text for text in statements if text.startswith(("INSERT", "UPDATE", "DELETE"))]
+
+
+def test_whoever_has_seen_a_trial_fail_sees_that_it_is_tried_again(url: str) -> None:
+    """Optuna's readers, its dashboard too, ask only once for a trial that has ended."""
+    plan = make_table_plan(TABLE, {"trials": 6})
+    with opened_study(url, plan) as study, _theirs(url) as storage:
+        Search(study, TablePool(TABLE)).run()
+        with study.store.engine.begin() as connection:
+            connection.execute(text("UPDATE foldtune_trials SET state = 'failed' WHERE number = 2"))
+            connection.execute(text("UPDATE trials SET state = 'FAIL' WHERE number = 2"))
+        reader = optuna.load_study(study_name=plan.spec.name, storage=_CachedStorage(storage))
+        assert reader.trials[2].state.name == "FAIL"
+        study.store.retry(study.lease)
+        study.publisher.publish(now=True)
+        assert [trial.number for trial in reader.trials] == list(range(6))
+        assert [trial.state.name == "RUNNING" for trial in reader.trials] == [number == 2 for number in range(6)]
 
 
 def test_the_last_search_loop_to_leave_copies_what_others_did(sqlite_url: str) -> None:
@@ -129,6 +197,39 @@ def test_a_database_that_fails_in_optunas_tables_is_told_as_our_error(sqlite_url
             connection.execute(text("DROP TABLE trial_intermediate_values"))
         with pytest.raises(StoreError, match="no such table: trial_intermediate_values"):
             Search(study, TablePool(TABLE)).run()
+
+
+class _Died(BaseException):
+    """The process dies here."""
+
+
+@contextmanager
+def _dying(store: Store, left: int) -> Iterator[None]:
+    """Die before the next statement but so many."""
+    counter = itertools.count()
+
+    def die(*_: object) -> None:
+        if next(counter) >= left:
+            raise _Died
+
+    event.listen(store.engine, "before_cursor_execute", die)
+    try:
+        yield
+    finally:
+        event.remove(store.engine, "before_cursor_execute", die)
+
+
+def _interrupted_after(barriers: int) -> Callable[[], bool]:
+    left = iter([False] * barriers)
+    return lambda: next(left, True)
+
+
+def _rows(store: Store) -> dict[str, list[Any]]:
+    """Everything in Optuna's tables."""
+    with store.engine.connect() as connection:
+        return {
+            table.name: sorted(map(repr, connection.execute(select(table)).all())) for table in OPTUNA.sorted_tables
+        }
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from foldtune.train.lockstep import LockstepRun
 from foldtune.train.packed.engine import PackedRun
 from foldtune.values import EpochReport, Job, TrialResult
 
-START_S = 120.0
+START_S = 300.0
 """How long a test waits for other processes, which import torch."""
 
 
@@ -170,7 +170,7 @@ def test_processes_end_at_once(plan: Plan) -> None:
     with training_processes(2) as processes:
         ProcessPool(plan.setup("cpu"), processes)
         began = time.monotonic()
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < 5.0
     assert [process.process.exitcode for process in processes] == [-9, -9]
 
 

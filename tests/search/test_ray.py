@@ -32,7 +32,7 @@ from foldtune.search.spectator import Spectator
 from foldtune.search.status import Status
 from foldtune.store.store import Store
 
-WAIT_S = 120.0
+WAIT_S = 300.0
 """How long a test waits for processes that import torch, on a machine that does other things too."""
 
 SECRET = "s3cret-of-ray"
@@ -79,7 +79,7 @@ def nodes() -> Iterator[Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_a_node_that_is_killed_costs_no_trial(nodes: Any, postgres_url: str, tmp_path: Path) -> None:
     url = postgres_url.replace("postgres@", f"postgres:{SECRET}@")
     node = nodes.add_node(num_cpus=1, object_store_memory=ray_workers.OBJECT_STORE_BYTES)
@@ -104,7 +104,7 @@ def test_a_node_that_is_killed_costs_no_trial(nodes: Any, postgres_url: str, tmp
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_ctrl_c_ends_the_actors_with_everything_saved(nodes: Any, postgres_url: str, tmp_path: Path) -> None:
     process = _start(tmp_path, "run", "study.yaml", "-q", "--address", nodes.address, storage=postgres_url)
     _wait_until(lambda: len(_trained(postgres_url)) == 2, process)
@@ -211,14 +211,14 @@ def test_what_is_left_out_has_small_defaults() -> None:
     assert asked_for("local", "auto", None, None, None) is None  # RAY_ADDRESS may be set for others
     assert asked_for("ray", None, None, None, None) == Cluster("local", 1, 1.0, 0.0)
     assert asked_for("ray", "auto", 3, 0.0, 0.5) == Cluster("auto", 3, 0.0, 0.5)
-    assert ray_workers._session(Cluster(cpus=3), "sqlite:///a.db", None, "cpu", None, 1.0).workers == 3
-    with_gpu = ray_workers._session(Cluster(cpus=8, gpus=1), "sqlite:///a.db", None, "cpu", None, 1.0)
+    assert ray_workers._session(Cluster(cpus=3), {"storage": "sqlite:///a.db"}).workers == 3
+    with_gpu = ray_workers._session(Cluster(cpus=8, gpus=1), {"workers": None})
     assert (with_gpu.workers, with_gpu.device) == (1, "cuda")
 
 
 def test_a_task_does_not_show_the_database() -> None:
     task = ray_workers._Work(f"postgresql://ann:{SECRET}@db/a", {})
-    session = ray_workers._session(Cluster(), task.storage, None, "cpu", None, 1.0)
+    session = ray_workers._session(Cluster(), {"storage": task.storage})
     assert SECRET not in f"{task!r}{session!r}"
 
 

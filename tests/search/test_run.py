@@ -25,10 +25,10 @@ from foldtune.testing.search_laws import check_same_trials
 from foldtune.testing.store_laws import same
 from foldtune.train import precision
 
-WAIT_S = 120.0
+WAIT_S = 300.0
 """How long a test waits for other processes, which import torch."""
 
-ENDED_S = 15.0
+ENDED_S = 60.0
 """How long a process may take to end; an epoch of the test that needs it takes longer."""
 
 TREE: dict[str, Any] = {

@@ -20,9 +20,10 @@ from foldtune.search.status import Status
 from foldtune.search.study import open_study
 from foldtune.search.work import work
 from foldtune.spec.load import load_spec
+from foldtune.store.retrying import earlier_failures
 from foldtune.store.store import Store
 
-WAIT_S = 120.0
+WAIT_S = 300.0
 """How long a test waits for other processes, which import torch."""
 
 TREE: dict[str, Any] = {
@@ -63,6 +64,24 @@ def test_a_worker_confirms_what_another_search_left_unconfirmed(sqlite_url: str)
     assert {status.study for status in told} == {"iris"} and told[-1].confirming == (1, 1)
     with closing(Store(sqlite_url)) as store:
         assert [repeat.state for repeat in store.repeats(store.study("iris").uuid)] == ["complete"]
+
+
+def test_a_worker_trains_failed_trials_again_once(sqlite_url: str, tmp_path: Path) -> None:
+    """Here they diverge each time: a worker that tried for ever would not end."""
+    tree: dict[str, object] = {**TREE, "optimizer": {"use": "SGD", "lr": 1e300}}
+    given: dict[str, Any] = {"workers": 0, "artifacts": str(tmp_path), "idle_exit": 0.0}
+    _create(sqlite_url, tree)
+    work(sqlite_url, **given)
+    work(sqlite_url, **given)
+    assert _attempts(sqlite_url) == [1] * 5
+    work(sqlite_url, retry_failed=True, **given)
+    assert _attempts(sqlite_url) == [2] * 5
+
+
+def _attempts(url: str) -> list[int]:
+    """How often each trial has failed."""
+    trials = load_study("iris", storage=url).trials
+    return [len(earlier_failures(trial.attrs)) + (trial.state == "failed") for trial in trials]
 
 
 def test_a_worker_waits_for_a_database(sqlite_url: str) -> None:

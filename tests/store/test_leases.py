@@ -7,9 +7,11 @@ from random import Random
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import Connection, create_engine, text
 
-from foldtune.store import retry
+from foldtune.errors import LeaseLostError
+from foldtune.store import engine, leases, retry
+from foldtune.store.records import Place
 from foldtune.testing import lease_laws
 from foldtune.testing.lease_laws import make_barrier, nobody
 from foldtune.testing.store_laws import LONG_S, create, make_trial, opened
@@ -47,6 +49,30 @@ def test_writes_happen_once_on_a_server_that_breaks_connections(
         assert store.changes(lease.study, -1).tick == 2 + 3 * epoch
 
 
+@pytest.mark.parametrize("server", ["postgres_url", "mariadb_url"])
+def test_a_search_loop_that_is_stopped_inside_a_transaction_keeps_nobody_out(
+    server: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It holds the study's row and says nothing; when it wakes, its lease is gone."""
+    monkeypatch.setattr(engine, "IDLE_S", 1)
+    monkeypatch.setattr(retry, "FIRST_PAUSE_S", 0.001)
+    url = str(request.getfixturevalue(server))
+    with opened(url) as stopped, opened(url) as other:
+        lease = create(stopped, make_trial(0))
+        taken: list[int] = []
+
+        def write(connection: Connection) -> None:
+            leases.check(connection, lease)
+            if not taken:
+                mine = other.acquire(lease.study, Place("elsewhere", "", "", 1, ""), LONG_S)  # it waits
+                taken.extend(other.take_over(mine, lambda place: True))
+            connection.execute(text("SELECT 1"))
+
+        with pytest.raises(LeaseLostError, match="must still hold its lease"):
+            stopped._transactions.write(write)
+        assert taken == [0]
+
+
 @contextmanager
 def breaking(url: str, name: str) -> Iterator[list[int]]:
     """Break the connections of that application at random; the processes that served them."""
@@ -57,10 +83,10 @@ def breaking(url: str, name: str) -> Iterator[list[int]]:
     def break_connections() -> None:
         random = Random(0)
         while not over.wait(random.uniform(0.0, 0.1)):
-            with engine.connect() as connection:
+            with killer.connect() as connection:
                 broken.extend(connection.scalars(query, {"name": name}))
 
-    engine = create_engine(url)
+    killer = create_engine(url)
     thread = threading.Thread(target=break_connections)
     thread.start()
     try:
@@ -68,4 +94,4 @@ def breaking(url: str, name: str) -> Iterator[list[int]]:
     finally:
         over.set()
         thread.join()
-        engine.dispose()
+        killer.dispose()

@@ -297,7 +297,7 @@ def test_of_two_upgrades_at_once_one_does_it(old_url: str) -> None:
     processes = [context.Process(target=upgrade_at_once, args=(old_url, line, brought)) for _ in range(2)]
     for process in processes:
         process.start()
-    assert sorted([brought.get(timeout=60), brought.get(timeout=60)]) == [[], BROUGHT]
+    assert sorted([brought.get(timeout=300), brought.get(timeout=60)]) == [[], BROUGHT]
     for process in processes:
         process.join(60)
     with closing(Store(old_url)) as store:

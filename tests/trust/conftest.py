@@ -3,16 +3,14 @@
 import json
 import shutil
 import sqlite3
-import sys
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
-from foldtune.cli.main import main
 from foldtune.search.run import run_study
+from tests.conftest import Command
 
 TREE = {
     "name": "victim",
@@ -21,14 +19,6 @@ TREE = {
     "training": {"epochs": 2},
     "search": {"trials": 2},
 }
-
-
-class Answer(NamedTuple):
-    """How a command ended."""
-
-    code: int
-    err: str
-    out: str
 
 
 class Database(NamedTuple):
@@ -77,23 +67,8 @@ def canary(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def foldtune(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., Answer]:
+def foldtune(foldtune: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
     """Runs a command line in the database's folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setenv("COLUMNS", "300")
     monkeypatch.setenv("FOLDTUNE_STORAGE", f"sqlite:///{tmp_path / 'study.db'}")
-
-    def run(*arguments: str) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["foldtune", *arguments])
-        code = 0
-        try:
-            main()
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        out, err = capsys.readouterr()
-        return Answer(code, err, out)
-
-    return run
+    return foldtune

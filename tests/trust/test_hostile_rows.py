@@ -2,13 +2,13 @@
 
 import json
 import re
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from foldtune.store.retrying import FAILURES
-from tests.trust.conftest import Answer, Database
+from tests.conftest import Command
+from tests.trust.conftest import Database
 
 WRONG = {
     "null": "null",
@@ -43,7 +43,7 @@ CASES = [(table, column, name) for (table, column), right in RIGHT.items() for n
 
 @pytest.mark.parametrize(("table", "column", "name"), CASES)
 def test_json_of_another_shape_is_refused_at_its_column(
-    database: Database, foldtune: Callable[..., Answer], table: str, column: str, name: str
+    database: Database, foldtune: Command, table: str, column: str, name: str
 ) -> None:
     database.write(table, column, WRONG[name])
     command = ("trial", "victim", "0") if table == "curves" else ("show", "victim")
@@ -58,7 +58,7 @@ def test_json_of_another_shape_is_refused_at_its_column(
     [("trials", "state"), ("trials", "origin"), ("trials", "started_at"), ("studies", "created_at")],
 )
 def test_other_values_are_refused_at_their_column(
-    database: Database, foldtune: Callable[..., Answer], table: str, column: str, value: Any
+    database: Database, foldtune: Command, table: str, column: str, value: Any
 ) -> None:
     database.write(table, column, value)
     code, err, _ = foldtune("show", "victim")
@@ -68,7 +68,7 @@ def test_other_values_are_refused_at_their_column(
 @pytest.mark.parametrize("value", ["x", b"\x80\x04."])
 @pytest.mark.parametrize(("table", "column"), [("trials", "seconds"), ("curves", "mean")])
 def test_numbers_that_are_none_are_refused_at_their_column(
-    database: Database, foldtune: Callable[..., Answer], table: str, column: str, value: Any
+    database: Database, foldtune: Command, table: str, column: str, value: Any
 ) -> None:
     database.write(table, column, value)
     code, err, _ = foldtune("resume", "victim", "--trials", "3", "--workers", "0")
@@ -76,18 +76,14 @@ def test_numbers_that_are_none_are_refused_at_their_column(
 
 
 @pytest.mark.parametrize("spec", [{}, {"search": 7}, {"search": {"trials": "x"}}, {"search": {"trials": None}}])
-def test_a_definition_without_a_budget_is_refused(
-    database: Database, foldtune: Callable[..., Answer], spec: Any
-) -> None:
+def test_a_definition_without_a_budget_is_refused(database: Database, foldtune: Command, spec: Any) -> None:
     database.write("studies", "spec", json.dumps(spec))
     code, err, _ = foldtune("show", "victim")
     assert code == 2 and "foldtune_studies.spec.search.trials: a stored study must say how many trials" in err
 
 
 @pytest.mark.parametrize("failures", [7, ["x"], [{"kind": "diverged"}], {"kind": 1}])
-def test_noted_failures_of_another_shape_are_refused(
-    database: Database, foldtune: Callable[..., Answer], failures: Any
-) -> None:
+def test_noted_failures_of_another_shape_are_refused(database: Database, foldtune: Command, failures: Any) -> None:
     database.plant(FAILURES, value=failures, table="trials", column="attrs")
     code, err, _ = foldtune("trial", "victim", "0")
     assert code == 2 and f"foldtune_trials.attrs.{FAILURES}: a failure must have a kind, a message and" in err
@@ -98,7 +94,7 @@ OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud8
 FAILED = {"kind": "user code", "message": HOSTILE, "traceback": f"Traceback\n{HOSTILE}"}
 
 
-def test_stored_texts_do_not_command_the_terminal(database: Database, foldtune: Callable[..., Answer]) -> None:
+def test_stored_texts_do_not_command_the_terminal(database: Database, foldtune: Command) -> None:
     text = json.dumps(HOSTILE)
     for column in ("objectives", "metrics"):
         database.write("studies", column, json.dumps([HOSTILE] * len(json.loads(database.read("studies", column)))))

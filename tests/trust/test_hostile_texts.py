@@ -4,7 +4,6 @@ import json
 import struct
 import time
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,8 @@ import pytest
 
 import foldtune.search.plan  # noqa: F401 (importing torch is not what is timed)
 from foldtune.store import codec
-from tests.trust.conftest import Answer, Database
+from tests.conftest import Command
+from tests.trust.conftest import Database
 
 BEST_S = 5.0
 """Of this process; a busy machine takes twice the second that is meant."""
@@ -51,7 +51,7 @@ YAML = {
 
 
 @pytest.mark.parametrize("name", YAML)
-def test_hostile_yaml_is_refused_at_once(foldtune: Callable[..., Answer], name: str) -> None:
+def test_hostile_yaml_is_refused_at_once(foldtune: Command, name: str) -> None:
     text, said = YAML[name]
     Path("study.yaml").write_text(text)
     began = time.process_time()
@@ -62,14 +62,14 @@ def test_hostile_yaml_is_refused_at_once(foldtune: Callable[..., Answer], name: 
 
 
 @pytest.mark.parametrize("content", [b"name: x\nmodel: \xff\xfe\n", b"name: x\nmodel: \xed\xa0\x80\n"])
-def test_bytes_that_are_no_text_are_refused_at_their_line(foldtune: Callable[..., Answer], content: bytes) -> None:
+def test_bytes_that_are_no_text_are_refused_at_their_line(foldtune: Command, content: bytes) -> None:
     Path("study.yaml").write_bytes(content)
     code, err, _ = foldtune("run", "study.yaml")
     assert code == 2 and "study.yaml:2: a study file must be UTF-8 text" in err
 
 
 @pytest.mark.parametrize("name", YAML)
-def test_hostile_values_on_the_command_line_are_refused_as_well(foldtune: Callable[..., Answer], name: str) -> None:
+def test_hostile_values_on_the_command_line_are_refused_as_well(foldtune: Command, name: str) -> None:
     text, _ = YAML[name]
     Path("study.yaml").write_text("name: x\ndata: {use: iris}\nmodel: MLP\n")
     began = time.process_time()
@@ -95,9 +95,7 @@ TREES = {
 
 @pytest.mark.parametrize("name", TREES)
 @pytest.mark.parametrize("column", ["spec", "versions", "objectives"])
-def test_hostile_trees_are_refused_at_once(
-    database: Database, foldtune: Callable[..., Answer], name: str, column: str
-) -> None:
+def test_hostile_trees_are_refused_at_once(database: Database, foldtune: Command, name: str, column: str) -> None:
     database.write("studies", column, TREES[name])
     began = time.process_time()
     for command in ("resume", "show"):
@@ -107,9 +105,7 @@ def test_hostile_trees_are_refused_at_once(
     assert time.process_time() - began < BEST_S
 
 
-def test_a_huge_tree_is_refused(
-    database: Database, foldtune: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_huge_tree_is_refused(database: Database, foldtune: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(codec, "MAX_TEXT", 100)
     code, err, _ = foldtune("show", "victim")
     assert code == 2 and "stored JSON must have at most 100 characters" in err
@@ -139,7 +135,7 @@ BLOBS = {
 
 
 @pytest.mark.parametrize("name", BLOBS)
-def test_hostile_blobs_are_refused_at_once(database: Database, foldtune: Callable[..., Answer], name: str) -> None:
+def test_hostile_blobs_are_refused_at_once(database: Database, foldtune: Command, name: str) -> None:
     for table, column in (("folds", "train"), ("trials", "scores")):
         database.write(table, column, BLOBS[name])
     began = time.process_time()
@@ -149,7 +145,7 @@ def test_hostile_blobs_are_refused_at_once(database: Database, foldtune: Callabl
     assert time.process_time() - began < BEST_S
 
 
-def test_an_enqueued_file_is_held_to_the_same(foldtune: Callable[..., Answer]) -> None:
+def test_an_enqueued_file_is_held_to_the_same(foldtune: Command) -> None:
     study = "name: x\ndata: {use: iris}\nmodel: MLP\nsearch: {trials: 1, enqueue: first.yaml}\n"
     Path("study.yaml").write_text(study)
     Path("first.yaml").write_text("- " * 50_000)

@@ -8,7 +8,7 @@ import ast
 import io
 import os
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ import pytest
 import foldtune as package
 from foldtune.errors import StoreError
 from foldtune.store import codec
-from tests.trust.conftest import Answer, Database
+from tests.conftest import Command
+from tests.trust.conftest import Database
 
 SOURCES = sorted(Path(package.__file__).parent.rglob("*.py"))
 
@@ -123,7 +124,7 @@ def hostile_arrays(canary: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("name", ["a.npy", "a.npz", "b.npz"])
 @pytest.mark.parametrize("command", ["check", "run"])
-def test_pickled_data_do_not_run(foldtune: Callable[..., Answer], canary: Path, command: str, name: str) -> None:
+def test_pickled_data_do_not_run(foldtune: Command, canary: Path, command: str, name: str) -> None:
     for file, content in hostile_arrays(canary).items():
         Path(file).write_bytes(content)
     target = "target: a.npy, " if name == "a.npy" else ""
@@ -133,7 +134,7 @@ def test_pickled_data_do_not_run(foldtune: Callable[..., Answer], canary: Path, 
     assert not canary.exists()
 
 
-def test_a_pickled_table_is_no_table(foldtune: Callable[..., Answer], canary: Path) -> None:
+def test_a_pickled_table_is_no_table(foldtune: Command, canary: Path) -> None:
     for name in ("t.csv", "t.parquet", "t.pkl", "t.csv.gz"):
         Path(name).write_bytes(pickle.dumps(Bomb(canary)))
         Path("study.yaml").write_text(f"name: a\ndata: {{table: {name}, target: y}}\nmodel: MLP\n")
@@ -145,7 +146,7 @@ def test_a_pickled_table_is_no_table(foldtune: Callable[..., Answer], canary: Pa
 @pytest.mark.parametrize(("table", "column"), [("studies", "locked"), ("folds", "train"), ("folds", "valid")])
 @pytest.mark.parametrize("command", ["resume", "show"])
 def test_pickled_rows_of_a_study_do_not_run(
-    database: Database, foldtune: Callable[..., Answer], canary: Path, table: str, column: str, command: str
+    database: Database, foldtune: Command, canary: Path, table: str, column: str, command: str
 ) -> None:
     database.write(table, column, pickle.dumps(Bomb(canary)))
     code, err, _ = foldtune(command, "victim")
@@ -156,7 +157,7 @@ def test_pickled_rows_of_a_study_do_not_run(
 @pytest.mark.parametrize("column", ["scores", "chosen"])
 @pytest.mark.parametrize("command", [("resume", "victim"), ("show", "victim"), ("trial", "victim", "0")])
 def test_pickled_rows_of_a_trial_do_not_run(
-    database: Database, foldtune: Callable[..., Answer], canary: Path, column: str, command: tuple[str, ...]
+    database: Database, foldtune: Command, canary: Path, column: str, command: tuple[str, ...]
 ) -> None:
     database.write("trials", column, pickle.dumps(Bomb(canary)))
     code, err, _ = foldtune(*command)
@@ -169,7 +170,7 @@ def test_pickled_rows_of_a_trial_do_not_run(
     [("studies", "spec"), ("studies", "versions"), ("trials", "config"), ("trials", "attrs"), ("trials", "failure")],
 )
 def test_a_pickle_in_place_of_a_tree_does_not_run(
-    database: Database, foldtune: Callable[..., Answer], canary: Path, table: str, column: str
+    database: Database, foldtune: Command, canary: Path, table: str, column: str
 ) -> None:
     for text in (pickle.dumps(Bomb(canary), protocol=0).decode("latin-1"), pickle.dumps(Bomb(canary)).hex()):
         database.write(table, column, text)
@@ -179,9 +180,7 @@ def test_a_pickle_in_place_of_a_tree_does_not_run(
 
 
 @pytest.mark.parametrize("key", ["cma:optimizer:0", "sepcma:optimizer:0", "cmawm:optimizer:0"])
-def test_what_cma_es_would_unpickle_is_refused(
-    database: Database, foldtune: Callable[..., Answer], canary: Path, key: str
-) -> None:
+def test_what_cma_es_would_unpickle_is_refused(database: Database, foldtune: Command, canary: Path, key: str) -> None:
     database.plant("search", "sampler", value={"use": "CmaEsSampler", "n_startup_trials": 1})
     database.plant(key, value=pickle.dumps(Bomb(canary)).hex(), table="trials", column="attrs")
     code, err, _ = foldtune("resume", "victim", "--trials", "4", "--workers", "0")

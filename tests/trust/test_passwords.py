@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,8 +16,8 @@ from foldtune.errors import StoreError
 from foldtune.search.run import resume_study, run_study
 from foldtune.store.border import redact, reported
 from foldtune.store.store import Store
-from tests.conftest import POSTGRES
-from tests.trust.conftest import TREE, Answer
+from tests.conftest import POSTGRES, Command
+from tests.trust.conftest import TREE
 
 SECRET = "s3cr&t/@ pw"
 ENCODED = "s3cr%26t%2F%40%20pw"
@@ -68,7 +67,7 @@ def everything(error: BaseException) -> str:
 @pytest.mark.parametrize("name", URLS)
 @pytest.mark.parametrize("command", [("list",), ("resume", "victim"), ("dashboard", "--port", "0"), ("run", "s.yaml")])
 def test_commands_do_not_print_a_password(
-    foldtune: Callable[..., Answer],
+    foldtune: Command,
     caplog: pytest.LogCaptureFixture,
     name: str,
     command: tuple[str, ...],
@@ -108,9 +107,7 @@ def test_an_unexpected_error_inside_of_the_store_does_not_show_it() -> None:
     assert leaks(everything(caught.value)) == []
 
 
-def test_an_unexpected_error_of_a_command_does_not_show_it(
-    foldtune: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unexpected_error_of_a_command_does_not_show_it(foldtune: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(store: Store) -> None:
         raise RuntimeError("an accident")
 

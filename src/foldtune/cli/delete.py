@@ -13,14 +13,14 @@ from foldtune.store.store import Store
 
 def delete(name: str, storage: str, artifacts: str | None, *, yes: bool) -> None:
     """Delete a study, once that is confirmed: Optuna's copy, its checkpoints, and last its own rows."""
-    from foldtune.search.optuna_copy import delete_copy
+    from foldtune.search.optuna_copy import forget_copy
 
     with closing(Store(storage, create=False)) as store:
         uuid = store.study(name).uuid
         check_idle(name, store)
         if not yes:
             _confirm(name, len(store.trials(uuid)), store.url)
-        delete_copy(store, name)
+        forget_copy(store, name)
         Artifacts(artifacts or default_url(storage), uuid).clear()
         delete_study(name, store)
     typer.echo(f"Deleted {name}.", err=True)

@@ -36,11 +36,22 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
 
 
 @app.command()
-def check(study: o.StudyFile, sets: o.Set = None, data: o.Data = None, json: o.Json = False) -> None:
+def check(
+    study: o.StudyFile,
+    sets: o.Set = None,
+    data: o.Data = None,
+    drift: Annotated[
+        bool, typer.Option("--drift", help="Can a model tell the locked rows (`data.test`) from the others?")
+    ] = False,
+    against: Annotated[
+        str | None, typer.Option(help="The same for the rows of this file.", metavar="FILE", show_default=False)
+    ] = None,
+    json: o.Json = False,
+) -> None:
     """Report every problem of a study file at once; build its nets, count parameters, forecast the time."""
     from foldtune.cli.check import check
 
-    check(study, overrides=o.overrides(sets), data=data, as_json=json)
+    check(study, overrides=o.overrides(sets), data=data, as_json=json, drift=drift, against=against)
 
 
 @app.command()
@@ -122,6 +133,7 @@ def worker(
     device: o.Device = "cpu",
     artifacts: o.Artifacts = None,
     checkpoint_every: o.CheckpointEvery = 10.0,
+    retry_failed: o.RetryFailed = False,
     allow_import: o.AllowImport = None,
     data: o.Data = None,
     idle_exit: Annotated[
@@ -142,7 +154,8 @@ def worker(
     where = (storage, artifacts, checkpoint_every, workers, device)
     cluster = o.cluster(launcher, address, replicas, cpus, gpus)
     request = Request(*where, cluster=cluster, as_json=False, quiet=quiet, verbose=verbose)
-    worker(request, study=study, data=data, allow_imports=allow_import or [], idle_exit=idle_exit)
+    options: dict[str, Any] = {"data": data, "allow_imports": allow_import or [], "retry_failed": retry_failed}
+    worker(request, study=study, idle_exit=idle_exit, **options)
 
 
 @app.command("list")

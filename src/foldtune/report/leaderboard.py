@@ -66,6 +66,8 @@ def next_steps(result: StudyResult, storage: str, default_storage: str) -> Rende
     lines = [f"foldtune show {name}{option}"]
     lines += [f"foldtune trial {name} {best.number}{option}"] if best else []
     lines += [f"foldtune dashboard{option}"]
+    if any(trial.state == "failed" for trial in result.trials):
+        lines += [f"foldtune resume {name} --retry-failed{option}"]
     if result.ending != "exhausted":
         lines += [f"foldtune resume {name} --trials {2 * result.budget}{option}"]
     return Group(Text("Next:", style="bold"), *(Text(f"  {line}") for line in lines))

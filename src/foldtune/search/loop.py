@@ -209,7 +209,6 @@ class Search:
         self.decided, self.asked, self.kept = Barrier(), [], []
         if barrier.trials or barrier.asked:
             study.store.record(study.lease, barrier)
-        study.publisher.changed |= {trial.number for trial in (*barrier.trials, *barrier.asked)}
         ended = [trial.number for trial in barrier.trials if trial.finished_at is not None]
         all_ended = study.trials.finished == len(study.trials)
         self.training.clean_up(ended, whole=bool(ended) and all_ended and not study.confirming)

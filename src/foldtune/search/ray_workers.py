@@ -21,7 +21,7 @@ from foldtune.errors import FoldtuneError, LeaseLostError, SpecError, StoreError
 from foldtune.search import run
 from foldtune.search.interrupts import interrupted_by, interruptible
 from foldtune.search.result import StudyResult, read_result
-from foldtune.search.run import CHECKPOINT_EVERY_S, STORAGE, Session, Watch
+from foldtune.search.run import STORAGE, Session, Watch
 from foldtune.search.spectator import Spectator
 from foldtune.search.work import work as work_here
 from foldtune.spec.load import StudyFile, read_spec
@@ -67,35 +67,26 @@ def run_study(
     study: str | FilePath | Mapping[str, Any] | StudyFile,
     *,
     cluster: Cluster,
-    storage: str = STORAGE,
-    workers: int | None = None,
-    device: str = "cpu",
-    artifacts: str | None = None,
-    checkpoint_every: float = CHECKPOINT_EVERY_S,
-    retry_failed: bool = False,
     overrides: Sequence[str] = (),
     watch: Watch | None = None,
+    **where: Any,
 ) -> StudyResult:
     """`foldtune.run_study` on a cluster: every node must reach the database, the data and the study's own modules.
 
     Args:
         study: path of a study file, or the same tree as a dict.
         cluster: where it runs.
-        storage: SQLAlchemy URL of the database.
-        workers: training processes of each search loop; default one per declared CPU, or one for a GPU.
-        device: where nets train; `cuda` for search loops with a GPU.
-        artifacts: folder or fsspec URL of checkpoints. One that all nodes see lets trials of a node that died go on.
-        checkpoint_every: seconds between checkpoints; 0: one after every epoch.
-        retry_failed: put failed trials back before anything else.
         overrides: `path=value` texts that replace parts of the study file.
         watch: called with a `Status` twice a second.
+        where: as of `foldtune.run_study`. `workers` are training processes of each search loop, by default one per
+            declared CPU, or one for a GPU. `device` is `cuda` for search loops with a GPU. `artifacts` that all nodes
+            see let trials of a node that died go on.
 
     Raises:
         RequestError: as for `foldtune.run_study`; Ray is not installed, or the database is a file on another machine.
     """
     file = study if isinstance(study, StudyFile) else read_spec(study, overrides=overrides)
-    session = _session(cluster, storage, workers, device, artifacts, checkpoint_every, retry_failed)
-    return _search(file, cluster, session, watch, None)
+    return _search(file, cluster, _session(cluster, where), watch, None)
 
 
 def resume_study(
@@ -103,58 +94,39 @@ def resume_study(
     *,
     cluster: Cluster,
     storage: str = STORAGE,
-    workers: int | None = None,
-    device: str = "cpu",
-    artifacts: str | None = None,
-    checkpoint_every: float = CHECKPOINT_EVERY_S,
-    retry_failed: bool = False,
     overrides: Sequence[str] = (),
     data: Any = None,
     allow_imports: Sequence[str] = (),
     watch: Watch | None = None,
+    **where: Any,
 ) -> StudyResult:
     """`foldtune.resume_study` on a cluster; arguments as there and of `run_study` here."""
     allowed = trust.prefixes(allow_imports)
     file = run.stored_file(name, storage, overrides=overrides, data=data, allowed=allowed)
-    session = _session(cluster, storage, workers, device, artifacts, checkpoint_every, retry_failed)
-    return _search(file, cluster, session, watch, allowed)
+    return _search(file, cluster, _session(cluster, {"storage": storage, **where}), watch, allowed)
 
 
-def work(
-    storage: str,
-    *,
-    cluster: Cluster,
-    workers: int | None = None,
-    device: str = "cpu",
-    watch: Watch | None = None,
-    **options: Any,
-) -> None:
+def work(storage: str, *, cluster: Cluster, watch: Watch | None = None, **options: Any) -> None:
     """`foldtune.search.work.work` on a cluster: each search loop works on the open studies until it is interrupted.
 
     Args:
         storage: SQLAlchemy URL of the database.
         cluster: where they run.
-        workers: as of `run_study`.
-        device: the same.
         watch: never called: there may be many studies.
-        options: other arguments of `work`.
+        options: others of `foldtune.search.work.work`; `workers` and `device` as of `run_study`.
     """
-    given = {"device": _device(cluster, device), "workers": _processes(cluster, workers), **options}
     with _joined(cluster, storage) as ray:
-        _drive(ray, cluster, _Work(storage, given), lambda: None)
+        _drive(ray, cluster, _Work(storage, _placed(cluster, options)), lambda: None)
 
 
-def _session(
-    cluster: Cluster,
-    storage: str,
-    workers: int | None,
-    device: str,
-    artifacts: str | None,
-    checkpoint_every: float,
-    retry_failed: bool = False,
-) -> Session:
-    where = _device(cluster, device)
-    return Session(storage, _processes(cluster, workers), where, artifacts, checkpoint_every, None, retry_failed)
+def _session(cluster: Cluster, where: Mapping[str, Any]) -> Session:
+    return Session(**_placed(cluster, where))
+
+
+def _placed(cluster: Cluster, where: Mapping[str, Any]) -> dict[str, Any]:
+    """Keywords of a search loop, with the device and the training processes that the cluster has for it."""
+    device, workers = where.get("device", "cpu"), where.get("workers")
+    return {**where, "device": _device(cluster, device), "workers": _processes(cluster, workers)}
 
 
 def _device(cluster: Cluster, device: str) -> str:

@@ -32,13 +32,13 @@ Watch = Callable[[Status], None]
 class Session:
     """Where and how a study is searched, whatever it is; see `run_study`."""
 
-    storage: str = field(repr=False)  # it may hold a password
-    workers: int | None
-    device: str
-    artifacts: str | None
-    checkpoint_every: float
-    watch: Watch | None
+    storage: str = field(default=STORAGE, repr=False)  # it may hold a password
+    workers: int | None = None
+    device: str = "cpu"
+    artifacts: str | None = None
+    checkpoint_every: float = CHECKPOINT_EVERY_S
     retry_failed: bool = False
+    watch: Watch | None = None
 
 
 def run_study(
@@ -87,7 +87,7 @@ def run_study(
         ['complete', 'complete']
     """
     file = study if isinstance(study, StudyFile) else read_spec(study, overrides=overrides)
-    return search(file, Session(storage, workers, device, artifacts, checkpoint_every, watch, retry_failed))
+    return search(file, Session(storage, workers, device, artifacts, checkpoint_every, retry_failed, watch))
 
 
 def resume_study(
@@ -128,7 +128,7 @@ def resume_study(
     allowed = trust.prefixes(allow_imports)
     file = stored_file(name, storage, overrides=overrides, data=data, allowed=allowed)
     with trust.libraries_only(allowed):
-        return search(file, Session(storage, workers, device, artifacts, checkpoint_every, watch, retry_failed))
+        return search(file, Session(storage, workers, device, artifacts, checkpoint_every, retry_failed, watch))
 
 
 def stored_file(name: str, storage: str, *, overrides: Sequence[str], data: Any, allowed: tuple[str, ...]) -> StudyFile:
@@ -159,9 +159,8 @@ def create_study(file: StudyFile, session: Session) -> None:
     plan = make_plan(file)
     optuna_parts.quiet()
     workers = session.workers or default_workers(session.device)
-    given = {"artifacts": session.artifacts, "retry_failed": session.retry_failed}
     with closing(Store(session.storage)) as store:
-        open_study(plan, store, workers=workers, **given).close()  # type: ignore[arg-type]
+        open_study(plan, store, workers=workers, artifacts=session.artifacts, retry_failed=session.retry_failed).close()
 
 
 def fork(file: StudyFile, name: str) -> StudyFile:

@@ -6,13 +6,14 @@ from datetime import UTC, datetime
 
 from foldtune import space
 from foldtune.errors import StoreError
+from foldtune.search import optuna_copy
 from foldtune.search.definition import continued, new_record
+from foldtune.search.doubts import warn
 from foldtune.search.finalists import by_key, missing, wanted
 from foldtune.search.findings import conclude
 from foldtune.search.keeping import keep
 from foldtune.search.mirror import Mirror
 from foldtune.search.note import markdown
-from foldtune.search.optuna_copy import OptunaCopy
 from foldtune.search.optuna_parts import most_epochs, rungs
 from foldtune.search.place import is_dead, this_place
 from foldtune.search.plan import Plan
@@ -23,6 +24,7 @@ from foldtune.search.trials import Trials
 from foldtune.spec.fingerprint import changed
 from foldtune.spec.schema import AnswersChoice, SearchSpec
 from foldtune.store.artifacts import Artifacts, default_url
+from foldtune.store.publishing import Copy
 from foldtune.store.records import Kept, Lease, StudyRecord, TrialRecord
 from foldtune.store.store import Store
 from foldtune.train.engine import TrainingSetup
@@ -45,7 +47,7 @@ class OpenStudy:
         store: where its rows are.
         mirror: Optuna's sampler and pruner, in memory.
         lease: this search loop's right to write.
-        copy: Optuna's tables, for the dashboard.
+        copy: what Optuna's tables shall show, for the dashboard.
         artifacts: checkpoints of trials in training.
         means: the first objective's mean over folds, by trial and epoch.
         tick: of the last write that these show.
@@ -57,7 +59,7 @@ class OpenStudy:
     store: Store
     lease: Lease
     mirror: Mirror
-    copy: OptunaCopy
+    copy: Copy
     artifacts: Artifacts
     means: dict[int, dict[int, float]] = field(default_factory=dict)
     tick: int = -1
@@ -65,7 +67,7 @@ class OpenStudy:
 
     def __post_init__(self) -> None:
         self.trials = Trials(self.record.directions[0], self.lease.token)
-        self.publisher = Publisher(self.store, self.lease, self.copy, self.trials, self.means)
+        self.publisher = Publisher(self.store, self.lease, self.copy)
 
     @property
     def search(self) -> SearchSpec:
@@ -127,7 +129,6 @@ class OpenStudy:
         for trial in fresh:
             self.trials.put(trial)
         self.means |= {trial.number: dict(changes.means.get(trial.number, {})) for trial in fresh}
-        self.publisher.changed |= {trial.number for trial in fresh}
         if again:  # for Optuna, what has ended has ended
             self.mirror = _mirror(self.plan)
             self.mirror.follow([trial for _, trial in sorted(self.trials.items())], self.means)
@@ -177,24 +178,24 @@ class OpenStudy:
 
     def close(self) -> None:
         """Give up the trials and the database's connections."""
-        with closing(self.store), closing(self.copy):
+        with closing(self.store):
             self.store.release(self.lease)
 
     def leave(self) -> None:
         """Give the lease back. The search loop that leads, as the last one does, first sees to it that Optuna's tables
         are up to date and that the study has its honest score."""
         while True:
-            self.refresh()
-            self.publisher.publish(now=True)
-            if self.publisher.is_done:
+            copied = self.publisher.publish(now=True)
+            if copied is not None:
                 self._conclude()
-            if self.store.release(self.lease, self.tick if self.publisher.is_done else -1):
+            if self.store.release(self.lease, -1 if copied is None else copied):
                 return
 
     def _conclude(self) -> None:
-        uuid = self.record.uuid
+        self.refresh()
+        uuid, name = self.record.uuid, self.record.name
         conclude(self.plan, self.store, uuid, trials=self.trials, means=self.means, tick=self.tick)
-        self.copy.note(markdown(read_result(self.store, self.record.name)))
+        optuna_copy.note(self.store, name, markdown(read_result(self.store, name)))
 
     def _is_ours(self, number: int) -> bool:
         return number in self.trials and self.trials[number].lease == self.lease.token
@@ -223,13 +224,13 @@ def open_study(
         StoreError: Optuna has a study of that name already; nothing was changed.
     """
     mirror = _mirror(plan)
+    optuna_copy.create_tables(store)
+    record = _record(plan, store, workers)
     with ExitStack() as undo:
-        copy = undo.enter_context(closing(_optuna_copy(plan, store, mirror)))
-        record = _record(plan, store, copy, workers)
         lease = store.acquire(record.uuid, this_place(), LEASE_S)
         undo.callback(store.release, lease)
         kept = Artifacts(artifacts or default_url(str(store.engine.url)), record.uuid)
-        study = OpenStudy(plan, record, store, lease, mirror, copy, kept)
+        study = OpenStudy(plan, record, store, lease, mirror, _copy(plan, mirror), kept)
         if retry_failed:
             store.retry(lease)
         study.take_over()
@@ -243,20 +244,21 @@ def open_study(
     return study
 
 
-def _optuna_copy(plan: Plan, store: Store, mirror: Mirror) -> OptunaCopy:
+def _copy(plan: Plan, mirror: Mirror) -> Copy:
     labels = (metric.label for metric in plan.metrics)
     objectives = dict(zip(labels, plan.directions, strict=False))  # the objectives come first
     steps = rungs(most_epochs(plan.space))
-    return OptunaCopy(store, plan.spec.name, objectives=objectives, distributions=mirror.distributions, rungs=steps)
+    return optuna_copy.make_copy(plan.spec.name, objectives=objectives, distributions=mirror.distributions, rungs=steps)
 
 
-def _record(plan: Plan, store: Store, copy: OptunaCopy, workers: int) -> StudyRecord:
+def _record(plan: Plan, store: Store, workers: int) -> StudyRecord:
     """The stored study of that name with the budget that is asked for, or a new one; another search loop may create it
     meanwhile."""
     name = plan.spec.name
     if name not in {summary.name for summary in store.studies()}:
+        warn(plan)
         record = new_record(plan, workers)
-        copy.check_free()
+        optuna_copy.check_free(store, name)
         try:
             store.create_study(record)
         except StoreError:

@@ -39,12 +39,6 @@ class Trials(Mapping[int, TrialRecord]):
         return len(self._all)
 
     @property
-    def begun(self) -> int:
-        """How many trials have parameters, up to the first that has none yet."""
-        empty = (number for number, trial in self._open.items() if trial.state == "waiting" and not trial.config)
-        return min(empty, default=len(self))
-
-    @property
     def finished(self) -> int:
         """How many are complete, pruned or failed."""
         return len(self) - self.counts["running"] - self.counts["waiting"]

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from contextlib import closing
 from typing import Any
 
@@ -10,7 +10,7 @@ from foldtune.errors import FoldtuneError, LeaseLostError, StoreError
 from foldtune.search.finalists import by_key, missing, wanted
 from foldtune.search.interrupts import interruptible, pause
 from foldtune.search.place import is_dead
-from foldtune.search.run import CHECKPOINT_EVERY_S, Watch, resume_study
+from foldtune.search.run import resume_study
 from foldtune.store.records import StudySummary
 from foldtune.store.store import Store
 
@@ -24,14 +24,9 @@ def work(
     storage: str,
     *,
     study: str | None = None,
-    workers: int | None = None,
-    device: str = "cpu",
-    artifacts: str | None = None,
-    checkpoint_every: float = CHECKPOINT_EVERY_S,
-    data: Any = None,
-    allow_imports: Sequence[str] = (),
     idle_exit: float | None = None,
-    watch: Watch | None = None,
+    retry_failed: bool = False,
+    **options: Any,
 ) -> None:
     """Work on the open studies of a database, the oldest first, until it is interrupted.
 
@@ -41,27 +36,21 @@ def work(
     Args:
         storage: SQLAlchemy URL of the database; it need not exist yet.
         study: work on the study of this name alone.
-        workers: training processes; default one per core or GPU.
-        device: where nets train, as torch names it.
-        artifacts: folder or fsspec URL of checkpoints; the same for all that work on a study.
-        checkpoint_every: seconds between checkpoints; 0: one after every epoch.
-        data: the folder where relative data paths now live.
-        allow_imports: as in `resume_study`.
         idle_exit: seconds without anything to do after which it ends; None: never.
-        watch: called with a `Status` after every epoch.
+        retry_failed: train the failed trials of every study again, once, when it first works on it.
+        options: others of `resume_study`.
     """
-    options: dict[str, Any] = {"workers": workers, "device": device, "artifacts": artifacts}
-    options |= {"checkpoint_every": checkpoint_every, "data": data, "allow_imports": allow_imports}
     done: dict[str, StudySummary] = {}  # studies as this worker left them
     refused: set[str] = set()  # of these, those that it cannot work on
     with interruptible() as interrupted:
         idle_since = time.monotonic()
         while not interrupted():
-            found = _next_study(storage, study, done, refused)
+            found = _next_study(storage, study, done, refused, retry_failed=retry_failed)
             if found is not None:
                 logger.info("working on the study %s", found)
                 try:
-                    result = resume_study(found, storage=storage, watch=watch, **options)
+                    again = retry_failed and found not in done
+                    result = resume_study(found, storage=storage, retry_failed=again, **options)
                 except LeaseLostError as error:
                     logger.warning("%s", error)
                     continue
@@ -81,13 +70,16 @@ def work(
                 pause(LOOKED_EVERY_S, interrupted)
 
 
-def _next_study(storage: str, name: str | None, done: dict[str, StudySummary], refused: Collection[str]) -> str | None:
+def _next_study(
+    storage: str, name: str | None, done: dict[str, StudySummary], refused: Collection[str], *, retry_failed: bool
+) -> str | None:
     """The oldest study with something left to train that is not as this worker left it, or whose search loops died."""
     for summary in _studies(storage):
         if name not in (None, summary.name):
             continue
         changed = done.get(summary.name) != summary
-        if _is_open(summary):
+        to_retry = retry_failed and summary.name not in done and summary.trials["failed"] > 0
+        if to_retry or _is_open(summary):
             if changed or (summary.name not in refused and _is_abandoned(storage, summary.name)):
                 return summary.name
         elif changed and _is_unconfirmed(storage, summary.name):
@@ -106,7 +98,11 @@ def _is_unconfirmed(storage: str, name: str) -> bool:
     """Whether the best trials of a study that has ended are yet to be trained again."""
     with closing(Store(storage, create=False)) as store:
         record = store.study(name)
-        return bool(missing(wanted(record, store.trials(record.uuid)), by_key(store.repeats(record.uuid))))
+        trials, repeats = store.trials(record.uuid), store.repeats(record.uuid)
+        try:
+            return bool(missing(wanted(record, trials), by_key(repeats)))
+        except StoreError:  # whoever works on it is told why
+            return True
 
 
 def _studies(storage: str) -> list[StudySummary]:

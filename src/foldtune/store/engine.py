@@ -1,5 +1,6 @@
 """Connections: from a URL to an engine whose transactions are all or nothing."""
 
+import logging
 import sqlite3
 import time
 from pathlib import Path
@@ -13,6 +14,10 @@ from foldtune.store.border import redact, reported
 
 BUSY_TIMEOUT_S = 60
 """How long a writer waits for SQLite's one write lock."""
+
+IDLE_S = 90
+"""How long a transaction of ours may stand still on a server, as that of a process that is stopped: then it is undone,
+and others go on. As long as a search loop keeps its trials unheard of."""
 
 WRITING = "foldtune_writing"
 """Execution option of connections that will write: SQLite's lock is taken first, so that no read grows stale."""
@@ -79,6 +84,8 @@ def connect(url: str, *, create: bool) -> Engine:
         _own_transactions(engine)
     if engine.dialect.name in MYSQL:
         _configure_mysql(engine)
+    if engine.dialect.name == "postgresql":
+        _configure_postgres(engine)
     with reported(parsed), engine.connect():
         return engine
 
@@ -139,6 +146,22 @@ def _own_transactions(engine: Engine) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
 
 
+def _configure_postgres(engine: Engine) -> None:
+    """Set up every connection."""
+    logging.getLogger("psycopg").addFilter(_is_news)
+
+    @event.listens_for(engine, "connect")
+    def set_up(connection: Any, _: object) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET idle_in_transaction_session_timeout = {1000 * IDLE_S}")
+        connection.commit()
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether psycopg says more than that it clears up behind an error, which we report."""
+    return not record.getMessage().startswith("error ignored")
+
+
 def _configure_mysql(engine: Engine) -> None:
     """Set up every connection, and have texts in new tables compared as bytes: "Adult" is not "adult"."""
 
@@ -146,6 +169,8 @@ def _configure_mysql(engine: Engine) -> None:
     def set_up(connection: Any, _: object) -> None:
         with connection.cursor() as cursor:
             cursor.execute(_MYSQL_SESSION)
+            if getattr(engine.dialect, "is_mariadb", False):  # MySQL has nothing like it
+                cursor.execute(f"SET SESSION idle_transaction_timeout = {IDLE_S}")
 
     @event.listens_for(engine, "before_cursor_execute", retval=True)
     def name_collation(*execution: Any) -> tuple[str, Any]:

@@ -126,9 +126,11 @@ def release(connection: Connection, lease: Lease, seen: int | None = None) -> bo
     """Give a lease back: trials of a lease that is gone are free. The last one stays where the study has changed."""
     study_id, tick = lock(connection, lease.study)
     others = (LeaseRow.study_id == study_id, LeaseRow.id != lease.token, LeaseRow.expires_at > now_s())
-    if seen not in (None, tick) and not connection.scalars(select(func.count()).where(*others)).one():
+    mine = (LeaseRow.id == lease.token, LeaseRow.study_id == study_id)
+    is_last = not connection.scalars(select(func.count()).where(*others)).one()
+    if seen not in (None, tick) and is_last and connection.execute(select(LeaseRow.id).where(*mine)).first():
         return False
-    connection.execute(delete(LeaseRow).where(LeaseRow.id == lease.token, LeaseRow.study_id == study_id))
+    connection.execute(delete(LeaseRow).where(*mine))
     return True
 
 

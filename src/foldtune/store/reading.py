@@ -1,6 +1,6 @@
 """What is read of a study, each in one transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, get_args
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, func, select
@@ -68,8 +68,27 @@ def changes(connection: Connection, uuid: str, since: int) -> Changes:
     found = connection.execute(select(TrialRow).where(*written).order_by(TrialRow.number))
     changed = tuple(rows.trial_record(row) for row in found)
     return Changes(
-        tick, changed, _means_of(connection, of, [trial.number for trial in changed if trial.state != "waiting"])
+        tick, changed, means_of(connection, of, [trial.number for trial in changed if trial.state != "waiting"])
     )
+
+
+def means_of(connection: Connection, of: int, numbers: Sequence[int], epochs: Collection[int] | None = None) -> Means:
+    """The means of some trials. Asked for by number, for databases read a whole study to join it with its trials.
+
+    Args:
+        connection: in a transaction.
+        of: the id of the study's row.
+        numbers: the trials'.
+        epochs: of these alone; None: of all.
+    """
+    found: Means = {}
+    points = _POINTS.where(CurveRow.study_id == of)
+    if epochs is not None:
+        points = points.where(CurveRow.epoch.in_(epochs))
+    for first in range(0, len(numbers), _AT_ONCE):
+        some = numbers[first : first + _AT_ONCE]
+        found |= _means(connection, points.where(CurveRow.trial.in_(some)))
+    return found
 
 
 def curves(connection: Connection, uuid: str, number: int, repeat: int) -> Curves:
@@ -169,15 +188,6 @@ def _means(connection: Connection, points: Select[int, int, float]) -> Means:
     found: Means = {}
     for number, epoch, mean in connection.execute(points.order_by(CurveRow.trial, CurveRow.epoch)):
         found.setdefault(number, {})[epoch] = mean
-    return found
-
-
-def _means_of(connection: Connection, of: int, numbers: Sequence[int]) -> Means:
-    """The means of some trials. Asked for by number, for databases read a whole study to join it with its trials."""
-    found: Means = {}
-    for first in range(0, len(numbers), _AT_ONCE):
-        some = numbers[first : first + _AT_ONCE]
-        found |= _means(connection, _POINTS.where(CurveRow.study_id == of, CurveRow.trial.in_(some)))
     return found
 
 

@@ -20,8 +20,9 @@ LONGEST_PAUSE_S = 5.0
 logger = logging.getLogger("foldtune")
 T = TypeVar("T")
 
-_POSTGRES = frozenset({"40001", "40P01", "53300", "57P01", "57P02", "57P03"})
-"""Deadlock or conflict, too many connections, shutting down or starting up; class 08 are lost connections."""
+_POSTGRES = frozenset({"25P03", "40001", "40P01", "53300", "57P01", "57P02", "57P03"})
+"""Idle for too long, deadlock or conflict, too many connections, shutting down or starting up; class 08 are lost
+connections."""
 
 _MYSQL = frozenset({1040, 1053, 1205, 1213, 1927, 2002, 2003, 2006, 2013, 2055, 4031})
 """The same of MySQL and MariaDB."""

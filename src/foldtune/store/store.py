@@ -5,10 +5,11 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
-from foldtune.store import leases, reading, recording, records
+from foldtune.store import leases, publishing, reading, recording, records
 from foldtune.store.border import redact
 from foldtune.store.engine import connect
 from foldtune.store.leases import Turn, Write
+from foldtune.store.publishing import Copy
 from foldtune.store.reading import Means
 from foldtune.store.records import Barrier, Changes, Curves, Lease, Place, StudyRecord, StudySummary, TrialRecord
 from foldtune.store.retrying import put_back
@@ -132,6 +133,14 @@ class Store:
     def leads(self, lease: Lease) -> bool:
         """Whether no search loop that works on the study has an older lease."""
         return self._transactions.read(lambda connection: leases.leads(connection, lease))
+
+    def publish(self, lease: Lease, copy: Copy, *, check: bool) -> int:
+        """Bring a study's copy in Optuna's tables up to date; arguments and errors as of `publishing.publish`.
+
+        Returns:
+            The study's tick, up to which the copy now goes.
+        """
+        return self._transactions.write(lambda connection: publishing.publish(connection, lease, copy, check=check))
 
     def reserve(self, lease: Lease, count: int, limit: int) -> list[int]:
         """Store the study's next trials, waiting and empty, as the lease's own.

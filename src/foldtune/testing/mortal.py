@@ -68,7 +68,6 @@ def live(
     try:
         with closing(Store(url)) as store, closing(open_study(plan, store, workers=1, artifacts=artifacts)) as study:
             pool.artifacts = study.artifacts
-            study.copy.storage = mortal.wrap(study.copy.storage)
             study.store = study.publisher.store = mortal.wrap(study.store)
             study.artifacts, pool.artifacts = mortal.wrap(study.artifacts), mortal.wrap(study.artifacts)
             work(study, mortal.wrap(pool))

@@ -317,7 +317,7 @@ def check_deaths(
         url: a database.
         plan: a study of the table's sizes.
         table: learning curves.
-        steps: how many calls of pool, store and Optuna's storage each life lasts.
+        steps: how many calls of pool, store and artifacts each life lasts.
     """
     _, whole = search_table(url, plan, TablePool(table))
     plan = renamed(plan)
