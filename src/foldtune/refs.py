@@ -55,7 +55,7 @@ MODEL = Slot("model", ("foldtune.models",), "torch.nn:Module", function=True, in
 LOSS = Slot("loss", ("torch.nn",), "torch.nn:Module", "torch.nn.modules.loss:_Loss", inner=LAYER)
 OPTIMIZER = Slot("optimizer", ("torch.optim",), "torch.optim:Optimizer")
 SCHEDULER = Slot("scheduler", ("torch.optim.lr_scheduler",), "torch.optim.lr_scheduler:LRScheduler")
-SPLITTER = Slot("splitter", ("sklearn.model_selection",), methods=("split", "get_n_splits"))
+SPLITTER = Slot("splitter", ("sklearn.model_selection", "foldtune.data.splitters"), methods=("split", "get_n_splits"))
 PREPROCESSING = Slot("preprocessing step", ("sklearn.preprocessing", "sklearn.impute"), "sklearn.base:TransformerMixin")
 SAMPLER = Slot("sampler", ("optuna.samplers",), "optuna.samplers:BaseSampler")
 PRUNER = Slot("pruner", ("optuna.pruners",), "optuna.pruners:BasePruner")

@@ -217,7 +217,7 @@ def test_wrong_data(foldtune: Command, rows: list[str] | None, data: str, said: 
         ),
         (
             {"validation": "StratifiedKfold"},
-            "validation: there is no splitter `StratifiedKfold` in sklearn.model_selection. Did you mean Stratified",
+            "no splitter `StratifiedKfold` in sklearn.model_selection or foldtune.data.splitters. Did you mean Strat",
         ),
         (
             {"validation": "{use: StratifiedKFold, splits: 3}"},

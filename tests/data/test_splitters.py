@@ -59,6 +59,25 @@ def grouped_numbers(rows: int) -> Dataset:
     return numbers(rows, groups=8)
 
 
+def tiny(rows: int) -> Dataset:
+    return classes(12)
+
+
+def columned(rows: int) -> Dataset:
+    """A third of the rows always trains."""
+    return replace(continuous(rows), beside={"test_fold": np.arange(rows, dtype=np.float64) % 3 - 1})
+
+
+def labelled(rows: int) -> Dataset:
+    return replace(numbers(rows, 2), target=(np.random.RandomState(rows).rand(rows, 2) < 0.4).astype(float))
+
+
+def ending(rows: int) -> Dataset:
+    data = timed(rows)
+    assert data.time is not None
+    return replace(data, beside={"label_end": data.time + np.arange(rows) % 3})
+
+
 # name, node, data, times each row is validated (0: not a partition), whether it shuffles
 TABLE: list[tuple[str, Any, Any, int, bool]] = [
     ("default classes", None, plain, 1, True),
@@ -83,6 +102,13 @@ TABLE: list[tuple[str, Any, Any, int, bool]] = [
     ("LeavePGroupsOut", {"use": "LeavePGroupsOut", "n_groups": 2}, grouped_numbers, 7, False),
     ("TimeSeriesSplit", {"use": "TimeSeriesSplit", "n_splits": 3, "gap": 2}, timed, 0, False),
     ("time without times", "TimeSeriesSplit", plain, 0, False),
+    ("LeavePOut", {"use": "LeavePOut", "p": 2}, tiny, 11, False),
+    ("StratifiedGroupKFold", {"use": "StratifiedGroupKFold", "n_splits": 4}, grouped, 1, True),
+    ("predefined by a column", {"use": "PredefinedSplit", "test_fold": "fold"}, columned, 0, False),
+    ("quantiles by name", "QuantileStratifiedKFold", continuous, 1, True),
+    ("labels", {"use": "MultilabelStratifiedKFold", "n_splits": 3}, labelled, 1, True),
+    ("purged", {"use": "PurgedTimeSeriesSplit", "n_splits": 3, "label_duration": 2}, timed, 0, False),
+    ("purged by a column", {"use": "PurgedTimeSeriesSplit", "n_splits": 3, "label_end": "end"}, ending, 0, False),
 ]  # fmt: skip
 
 
@@ -115,6 +141,74 @@ def test_the_seed_matters_where_a_splitter_shuffles(
     name: str, node: Any, make: Any, times: int, shuffles: bool
 ) -> None:
     laws.check_seeded(make(30), node, range(6), shuffles)
+
+
+@pytest.mark.parametrize(
+    "node", [None, {"use": "StratifiedKFold", "n_splits": 4}, {"use": "RepeatedStratifiedKFold", "n_splits": 4}]
+)
+def test_every_class_is_dealt_evenly(node: Any) -> None:
+    data = replace(classes(50), target=np.repeat([0, 1, 2], [7, 12, 31]))
+    counts = np.array([np.bincount(data.target[fold.valid], minlength=3) for fold in make_folds(data, node, 3)])
+    assert (np.ptp(counts, axis=0) <= 1).all()
+
+
+def test_leaving_one_out_turns_the_prior_round() -> None:
+    """On balanced labels the most frequent class of the other rows is never a row's own."""
+    data = classes(30, 2)
+    right = [
+        np.bincount(data.target[fold.train]).argmax() == data.target[fold.valid[0]]
+        for fold in make_folds(data, "LeaveOneOut", 0)
+    ]
+    assert len(right) == 30 and not any(right)
+
+
+def test_quantile_folds_have_nearly_the_same_mean() -> None:
+    data = replace(numbers(200), target=np.exp(np.random.RandomState(0).standard_normal((200, 1)) * 2))  # a heavy tail
+    means = [np.log(data.target[fold.valid]).mean() for fold in make_folds(data, "QuantileStratifiedKFold", 0)]
+    assert np.ptp(means) < 0.1  # 0.6 or so for folds at random
+
+
+def test_shuffled_splits_keep_the_shares_of_the_classes() -> None:
+    data = replace(classes(100, 2), target=np.repeat([0, 1], [80, 20]))
+    folds = make_folds(data, {"use": "StratifiedShuffleSplit", "n_splits": 5, "test_size": 0.25}, 0)
+    assert [np.bincount(data.target[fold.valid]).tolist() for fold in folds] == [[20, 5]] * 5
+
+
+def test_groups_keep_the_shares_of_the_classes() -> None:
+    data = replace(classes(400, 2), groups=np.arange(400) // 10, target=np.random.RandomState(0).randint(0, 2, 400))
+    folds = make_folds(data, {"use": "StratifiedGroupKFold", "n_splits": 4}, 0)
+    assert max(abs(data.target[fold.valid].mean() - data.target.mean()) for fold in folds) < 0.05
+
+
+def test_each_group_is_left_out_once() -> None:
+    data = grouped(40)
+    folds = make_folds(data, "LeaveOneGroupOut", 0)
+    assert data.groups is not None and [set(data.groups[fold.valid].tolist()) for fold in folds] == [
+        {g} for g in range(8)
+    ]
+
+
+def test_a_gap_lies_between_training_and_validation() -> None:
+    data = timed(60)
+    for fold in make_folds(data, {"use": "TimeSeriesSplit", "n_splits": 4, "gap": 3}, 0):
+        assert data.time is not None and data.time[fold.train].max() + 3 < data.time[fold.valid].min()
+
+
+def test_predefined_folds_come_back() -> None:
+    data = columned(30)
+    folds = make_folds(data, {"use": "PredefinedSplit", "test_fold": "fold"}, 0)
+    assert [fold.valid.tolist() for fold in folds] == [list(range(1, 30, 3)), list(range(2, 30, 3))]
+    assert all(set(range(0, 30, 3)) <= set(fold.train.tolist()) for fold in folds)
+
+
+def test_predefined_folds_are_whole_numbers() -> None:
+    node = {"use": "PredefinedSplit", "test_fold": "fold"}
+    for wrong in (0.5, -2.0):
+        data = replace(columned(30), beside={"test_fold": np.where(np.arange(30) == 4, wrong, 0.0)})
+        with pytest.raises(
+            DataError, match=r"^validation\.test_fold: folds must be whole numbers .*: .* in 1 of 30 rows"
+        ):
+            make_folds(data, node, 0)
 
 
 def test_time_splitters_see_rows_in_the_order_of_time() -> None:
@@ -244,7 +338,10 @@ def test_refusals(data: Dataset, node: Any, message: str) -> None:
 @pytest.mark.parametrize(
     ("node", "message"),
     [
-        ("KFolds", r"^validation: there is no splitter `KFolds` in sklearn.model_selection\. Did you mean KFold"),
+        (
+            "KFolds",
+            r"^validation: .* `KFolds` in sklearn.model_selection or foldtune.data.splitters\. Did you mean KFold",
+        ),
         ({"use": "KFold", "n_split": 3}, r"^validation: `KFold` must accept its arguments"),
         ({"use": "LeavePOut", "p": 4}, r"^validation: `LeavePOut` must give at most 10000 folds, however: 487635"),
         ({"use": QUANTILES, "n_splits": 1}, r"^validation\.n_splits: `n_splits` must be at least 2, however: 1"),

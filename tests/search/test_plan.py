@@ -199,3 +199,77 @@ def test_what_does_not_go_together_is_refused(sections: dict[str, Any], path: st
 def test_nets_are_checked_although_the_rows_cannot_be_split() -> None:
     found = problems(validation={"use": "GroupKFold"}, model={"use": "MLP", "dropout": 2})
     assert set(found) == {"validation", "model"}
+
+
+def test_a_locked_file_is_read_when_asked_for(tmp_path: Path) -> None:
+    data = {**table(tmp_path), "test": "t2.csv"}
+    (tmp_path / "t2.csv").write_text("z,y\n1,yes\n")
+    file = read_spec({**STUDY, "data": data}, folder=tmp_path)
+    made = make_plan(file)
+    with pytest.raises(DataError, match=r"^data\.test: .* it lacks `x`"):
+        made.locked_dataset()
+    (tmp_path / "t2.csv").write_text("y,x\nyes,99\n")
+    whole, fold = make_plan(file).with_locked()
+    assert whole.n_rows == 31 and fold.train.tolist() == list(range(30)) and fold.valid.tolist() == [30]
+    assert whole.numeric[30, 0] == 99 and whole.target[30] == 1
+
+
+def test_locked_rows_follow_the_development_rows() -> None:
+    made = plan(data={**STUDY["data"], "test_fraction": 0.2})
+    whole, fold = made.with_locked()
+    everything = plan().dataset
+    assert np.array_equal(whole.numeric[fold.valid], everything.numeric[made.locked])
+    assert np.array_equal(whole.numeric[fold.train], made.dataset.numeric)
+
+
+def test_without_locked_rows_there_is_no_test() -> None:
+    assert plan().locked_dataset() is None
+    with pytest.raises(DataError, match=r"^data\.test_fraction: rows must be locked away for a test"):
+        plan().with_locked()
+
+
+def test_columns_that_a_splitter_names_are_no_features(tmp_path: Path) -> None:
+    lines = [f"{i},{i % 2},{i % 3 - 1},2024-01-{i + 1:02},2024-01-{i + 3:02}" for i in range(28)]
+    (tmp_path / "t.csv").write_text("\n".join(["x,y,fold,day,known", *lines]) + "\n")
+    data = {"table": str(tmp_path / "t.csv"), "target": "y", "drop": ["day", "known"]}
+    made = plan(data=data, validation={"use": "PredefinedSplit", "test_fold": "fold"})
+    assert made.dataset.numeric_names == ("x",) and made.tree["validation"]["test_fold"] == "fold"
+    assert [fold.valid.tolist() for fold in made.folds] == [list(range(1, 28, 3)), list(range(2, 28, 3))]
+    purged = {"use": "PurgedTimeSeriesSplit", "n_splits": 3, "label_end": "known"}
+    made = plan(data={**data, "drop": ["fold"], "time": "day"}, validation=purged)
+    assert made.dataset.numeric_names == ("x",)
+    assert [(fold.train[-1], fold.valid[0]) for fold in made.folds] == [(4, 7), (11, 14), (18, 21)]
+
+
+@pytest.mark.parametrize(
+    ("validation", "cell", "text"),
+    [
+        ({"use": "PredefinedSplit", "test_fold": "folds"}, "0", "must be there, however: 'folds'. Did you mean"),
+        ({"use": "PredefinedSplit", "test_fold": "fold"}, "", "`fold` must hold a number or an ISO 8601 date"),
+        ({"use": "PredefinedSplit", "test_fold": "fold"}, "first", "for every row, however: 'first' in 1 of 9 rows"),
+        ({"use": "PredefinedSplit", "test_fold": "fold"}, "0.5", "folds must be whole numbers from 0, or -1"),
+    ],
+)  # fmt: skip
+def test_columns_that_a_splitter_names_are_checked(
+    validation: Mapping[str, Any], cell: str, text: str, tmp_path: Path
+) -> None:
+    rows = [f"{i},{i % 2},{i % 2}" for i in range(8)]
+    (tmp_path / "t.csv").write_text("\n".join(["x,y,fold", *rows, f"9,1,{cell}"]) + "\n")
+    found = problems(data={"table": str(tmp_path / "t.csv"), "target": "y"}, validation=validation)
+    assert text in found["validation.test_fold"]
+
+
+def test_an_array_may_hold_the_folds(tmp_path: Path) -> None:
+    rng = np.random.RandomState(0)
+    np.savez(tmp_path / "a.npz", X=rng.rand(12, 3), y=np.arange(12) % 2, split=np.arange(12) // 6)
+    made = plan(data={"arrays": str(tmp_path / "a.npz")}, validation={"use": "PredefinedSplit", "test_fold": "split"})
+    assert [fold.valid.tolist() for fold in made.folds] == [list(range(6)), list(range(6, 12))]
+
+
+def test_rows_locked_away_take_their_predefined_folds_with_them(tmp_path: Path) -> None:
+    lines = [f"{i},{i % 2},{i // 10}" for i in range(30)]
+    (tmp_path / "t.csv").write_text("\n".join(["x,y,fold", *lines]) + "\n")
+    data = {"table": str(tmp_path / "t.csv"), "target": "y", "test_fraction": 0.2, "task": "classification"}
+    made = plan(data=data, validation={"use": "PredefinedSplit", "test_fold": "fold"})
+    for number, fold in enumerate(made.folds):
+        assert set(made.dataset.numeric[fold.valid, 0] // 10) == {number}

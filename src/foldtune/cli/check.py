@@ -1,6 +1,8 @@
 """`foldtune check`."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,30 +11,54 @@ from rich.table import Table
 from rich.text import Text
 
 from foldtune import refs, space
+from foldtune.data.drift import Drift, tell_apart
+from foldtune.data.matching import load_inputs
+from foldtune.errors import Problem, dotted
 from foldtune.report import terminal, text
+from foldtune.search.doubts import doubts
 from foldtune.search.forecast import Forecast, forecast
 from foldtune.search.plan import Plan, make_plan
 from foldtune.search.run import default_workers
 from foldtune.spec.domains import Choice
 from foldtune.spec.load import read_spec
 
+SIGNIFICANT = 0.05
+"""P-values above say nothing."""
 
-def check(study: Path, *, overrides: list[str], data: Path | None, as_json: bool) -> None:
-    """Print what a study is made of, once nothing is wrong with it."""
+
+def check(
+    study: Path, *, overrides: list[str], data: Path | None, as_json: bool, drift: bool, against: str | None
+) -> None:
+    """Print what a study is made of, once nothing is wrong with it.
+
+    Args:
+        study: the study file.
+        overrides: `path=value` texts.
+        data: the folder of its relative data paths.
+        as_json: print one JSON document.
+        drift: compare the locked rows with the others.
+        against: a file to compare with the study's own rows instead.
+    """
     import torch
 
     plan = make_plan(read_spec(study, overrides=overrides, folder=data))
     torch.set_num_threads(1)  # as the training processes have
     expected = forecast(plan, default_workers("cpu"))
+    found = doubts(plan)
+    told = _drift(plan, against) if drift or against else None
     if as_json:
-        typer.echo(json.dumps(_document(plan, expected)))
+        typer.echo(json.dumps(_document(plan, expected, found, told)))
         return
     console = terminal.console()
     console.print(Text(f"{study} is good.", style="green"))
     table = Table.grid(padding=(0, 2))
-    for heading, line in _lines(plan, expected):
+    for heading, line in [*_lines(plan, expected), *([("drift", said(told))] if told else [])]:
         table.add_row(Text(heading, style="bold"), line)
     console.print(table, "", _space(plan), "")
+    for doubt in found:
+        console.print(Text(f"warning: {doubt.text(plan.file.source)}", style="yellow"))
+    if found:
+        console.print()
     console.print(f"Next: foldtune run {study}", highlight=False)
 
 
@@ -95,7 +121,35 @@ def _domain(domain: Any) -> str:
     return f"{text.scalar(domain.low)} to {text.scalar(domain.high)}{notes}"
 
 
-def _document(plan: Plan, expected: Forecast) -> dict[str, Any]:
+def _drift(plan: Plan, against: str | None) -> Drift:
+    """How well the file's rows, or the locked ones, are told from the development rows."""
+    if against is None:
+        whole, fold = plan.with_locked()
+        others = whole.take(fold.valid)
+        inputs = others.numeric, others.categorical
+    else:
+        inputs = load_inputs(against, plan.spec.data, Path.cwd(), plan.dataset, ("--against",))
+    return tell_apart(plan.dataset, inputs, plan.spec.search.seed)
+
+
+def said(drift: Drift) -> str:
+    """A drift in words: a diagnosis, after which nothing is dropped.
+
+    Example:
+        >>> said(Drift(0.51, 0.4, (("age", 0.5),), (80, 20)))
+        'the 20 other rows cannot be told from 80 of the study (AUC 0.51, p = 0.4)'
+    """
+    figures = f"(AUC {drift.auc:.2f}, p = {drift.p_value:.2g})"
+    if drift.p_value > SIGNIFICANT:
+        return f"the {drift.rows[1]} other rows cannot be told from {drift.rows[0]} of the study {figures}"
+    columns = ", ".join(f"{name} ({auc:.2f} alone)" for name, auc in drift.columns)
+    return (
+        f"the {drift.rows[1]} other rows can be told from {drift.rows[0]} of the study {figures}, most by {columns}; "
+        "scores there may be other ones. Nothing was left out"
+    )
+
+
+def _document(plan: Plan, expected: Forecast, found: Sequence[Problem], drift: Drift | None) -> dict[str, Any]:
     return {
         "format": 1,
         "study": plan.spec.name,
@@ -107,4 +161,6 @@ def _document(plan: Plan, expected: Forecast) -> dict[str, Any]:
         "parameters": list(space.domains(plan.space)),
         "net_parameters": {"fewest": plan.checked.fewest, "most": plan.checked.most, "default": plan.checked.default},
         "forecast_s": {"epoch": expected.epoch_s, "trial": expected.trial_s, "study": expected.study_s},
+        "warnings": [{"path": dotted(doubt.path), "message": doubt.text()} for doubt in found],
+        "drift": None if drift is None else asdict(drift),
     }

@@ -36,11 +36,22 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
 
 
 @app.command()
-def check(study: o.StudyFile, sets: o.Set = None, data: o.Data = None, json: o.Json = False) -> None:
+def check(
+    study: o.StudyFile,
+    sets: o.Set = None,
+    data: o.Data = None,
+    drift: Annotated[
+        bool, typer.Option("--drift", help="Can a model tell the locked rows (`data.test`) from the others?")
+    ] = False,
+    against: Annotated[
+        str | None, typer.Option(help="The same for the rows of this file.", metavar="FILE", show_default=False)
+    ] = None,
+    json: o.Json = False,
+) -> None:
     """Report every problem of a study file at once; build its nets, count parameters, forecast the time."""
     from foldtune.cli.check import check
 
-    check(study, overrides=o.overrides(sets), data=data, as_json=json)
+    check(study, overrides=o.overrides(sets), data=data, as_json=json, drift=drift, against=against)
 
 
 @app.command()

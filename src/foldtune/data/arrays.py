@@ -2,7 +2,7 @@
 
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,35 +18,40 @@ UNREADABLE = (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error)
 """What NumPy raises for files that are damaged, of another format, or pickled."""
 
 
-def read_arrays(spec: DataSpec, folder: Path, path: Place) -> Source:
+def read_arrays(spec: DataSpec, folder: Path, path: Place, beside: Sequence[str] = ()) -> Source:
     """The arrays that a study names.
 
     - a mapping or an .npz file: `features` (default `X`), `target` (default `y`), `group` and `time` are its keys;
     - an .npy file: these are the features; `target`, `group` and `time` are .npy files of their own.
 
+    Args:
+        spec: the `data` section.
+        folder: where the study file stands.
+        path: the place in the study file, for messages.
+        beside: names of further arrays of N values.
+
     Raises:
         DataError: a file or key is missing, or an array is no array of numbers (or labels, for the target).
     """
     if isinstance(spec.arrays, Mapping):
-        return _of_mapping(spec.arrays, spec, path)
+        return _of_mapping(spec.arrays, spec, path, beside)
     if not isinstance(spec.arrays, str | Path):
         found = type(spec.arrays).__name__
         raise DataError.of(path, "`arrays` must be an .npz or .npy file or a mapping of arrays", found)
     if str(spec.arrays).endswith(".npy"):
-        return _of_files(spec, folder, path)
+        return _of_files(spec, folder, path, beside)
     with _opened(folder / spec.arrays, path) as loaded:
         if not isinstance(loaded, Mapping):
             raise DataError.of(path, "the name of a file with one array must end in .npy", spec.arrays)
-        return _of_mapping(loaded, spec, path)
+        return _of_mapping(loaded, spec, path, beside)
 
 
-def _of_mapping(arrays: Mapping[str, Any], spec: DataSpec, path: Place) -> Source:
+def _of_mapping(arrays: Mapping[str, Any], spec: DataSpec, path: Place, beside: Sequence[str]) -> Source:
     wanted = {"features": spec.features or "X", "target": "y" if spec.target is None else spec.target}
     problems = [_no_key(name, key, arrays, path) for name, key in wanted.items() if key not in arrays]
     raise_any(problems)
-    rows = {
-        name: _get(arrays, name, path) for name in (spec.group, spec.time) if isinstance(name, str) and name in arrays
-    }
+    names = [name for name in (spec.group, spec.time, *beside) if isinstance(name, str) and name in arrays]
+    rows = {name: _get(arrays, name, path) for name in names}
     inputs, target = (_get(arrays, key, path) for key in wanted.values())
     return of_pair(inputs, target, path, rows)
 
@@ -64,16 +69,15 @@ def _get(arrays: Mapping[str, Any], key: Any, path: Place) -> Any:
         raise DataError.of(path, f"the array `{key}` must be readable without pickle", error) from error
 
 
-def _of_files(spec: DataSpec, folder: Path, path: Place) -> Source:
+def _of_files(spec: DataSpec, folder: Path, path: Place, beside: Sequence[str]) -> Source:
     if not isinstance(spec.target, str):
         hint = "Give `target:` the .npy file of the labels or numbers to predict."
         raise DataError.of((*path[:1], "target"), "an .npy file of features needs one of the target", hint=hint)
     inputs, target = _one(folder / spec.arrays, path), _one(folder / spec.target, (*path[:1], "target"))
-    beside = {"group": spec.group, "time": spec.time}
+    named = [(spec.group, (*path[:1], "group")), (spec.time, (*path[:1], "time"))]
+    named += [(name, ("validation",)) for name in beside]
     rows = {
-        name: _one(folder / name, (*path[:1], role))
-        for role, name in beside.items()
-        if isinstance(name, str) and name.endswith(".npy")
+        name: _one(folder / name, place) for name, place in named if isinstance(name, str) and name.endswith(".npy")
     }
     return of_pair(inputs, target, path, rows)
 

@@ -1,8 +1,8 @@
 """All rows of a study, as plain arrays."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
 from typing import Any
@@ -28,6 +28,8 @@ class Dataset:
         target_names: names of the target columns.
         groups: codes of groups that no split may divide, shape (N,) int64.
         time: what orders the rows, shape (N,); seconds since 1970 where dates were read.
+        group_names: the value that each group code stands for, sorted as far as they were read together.
+        beside: numbers of every row that only the splitter reads, by the name of its argument, shape (N,) each.
     """
 
     numeric: Floats
@@ -40,6 +42,8 @@ class Dataset:
     target_names: tuple[str, ...] = ()
     groups: NDArray[np.int64] | None = None
     time: Floats | None = None
+    group_names: tuple[Any, ...] = ()
+    beside: Mapping[str, Floats] = field(default_factory=dict)
 
     @property
     def n_rows(self) -> int:
@@ -60,11 +64,29 @@ class Dataset:
             target=self.target[rows],
             groups=None if self.groups is None else self.groups[rows],
             time=None if self.time is None else self.time[rows],
+            beside={name: values[rows] for name, values in self.beside.items()},
+        )
+
+    def followed_by(self, other: "Dataset") -> "Dataset":
+        """These rows, then another's of the same columns, classes and groups; not what only a splitter reads."""
+
+        def both(mine: Any, others: Any) -> Any:
+            return None if mine is None else np.concatenate([mine, others])
+
+        return replace(
+            self,
+            numeric=both(self.numeric, other.numeric),
+            categorical=both(self.categorical, other.categorical),
+            target=both(self.target, other.target),
+            groups=both(self.groups, other.groups),
+            time=both(self.time, other.time),
+            group_names=max(self.group_names, other.group_names, key=len),
+            beside={},
         )
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of everything above, in hex: equal on every machine, in every process and with every pandas."""
+        """SHA-256 of the rows, their columns and classes, in hex: equal on every machine and with every pandas."""
         digest = sha256()
         for part in self._parts():
             digest.update(len(part).to_bytes(8, "little"))

@@ -7,12 +7,15 @@ import numpy as np
 
 from foldtune.data.dataset import Dataset
 from foldtune.errors import Path, Problem
-from foldtune.refs import SPLITTER, default, label, resolve, split
+from foldtune.refs import SPLITTER, default, label, missing, parameters, resolve, split
 from foldtune.values import Fold
 
 _PATH: Path = ("validation",)
 _OWN_RULE = ("PredefinedSplit",)
 """Splitters of scikit-learn that may honour groups and times without knowing of them; their folds are checked."""
+
+_OF_NUMBERS = ("QuantileStratifiedKFold", "MultilabelStratifiedKFold")
+"""Splitters that stratify by other targets than classes."""
 
 
 def splitter_problems(dataset: Dataset, node: Mapping[str, Any] | str) -> list[Problem]:
@@ -27,27 +30,34 @@ def splitter_problems(dataset: Dataset, node: Mapping[str, Any] | str) -> list[P
     path = (*_PATH, "n_splits") if "n_splits" in given else _PATH
     problems: list[Problem] = []
     if ":" not in name:
-        problems += _kind_problems(dataset, name)
+        problems += _kind_problems(dataset, name, by_time=name == "TimeSeriesSplit" or "times" in parameters(target))
+    if dataset.time is None and "times" in missing(target, given):
+        problems.append(Problem(_PATH, f"`{label(node)}` needs times", hint="Name their column in `data.time`."))
     if isinstance(n_splits, int):
         problems += _count_problems(dataset, label(node), n_splits, path)
     return problems
 
 
-def fold_problems(dataset: Dataset, folds: Sequence[Fold], name: str) -> list[Problem]:
-    """What is wrong with folds that a splitter gave, each kind of fault once."""
+def fold_problems(dataset: Dataset, folds: Sequence[Fold], node: Mapping[str, Any] | str) -> list[Problem]:
+    """What is wrong with folds that a splitter gave, each kind of fault once.
+
+    A splitter that takes an embargo (`PurgedKFold`, skfolio's `CombinatorialPurgedCV`) may train on later rows.
+    """
+    name = label(node)
+    one_way = not any("embargo" in argument for argument in parameters(resolve(split(node)[0], SPLITTER, _PATH)))
     if not folds:
         return [Problem(_PATH, f"`{name}` must give at least one fold")]
     found: dict[str, Problem] = {}
     for index, fold in enumerate(folds):
-        for problem in _one_fold(dataset, fold, f"fold {index}", name):
+        for problem in _one_fold(dataset, fold, f"fold {index}", name, one_way=one_way):
             found.setdefault(problem.rule, problem)
     return list(found.values())
 
 
-def _kind_problems(dataset: Dataset, name: str) -> Iterator[Problem]:
+def _kind_problems(dataset: Dataset, name: str, *, by_time: bool) -> Iterator[Problem]:
     by_group = "Group" in name  # so are all of scikit-learn's that read groups called
-    if "Stratified" in name and dataset.task == "regression":
-        hint = "Leave `validation` out, or use foldtune.data.splitters:QuantileStratifiedKFold."
+    if "Stratified" in name and dataset.task == "regression" and name not in _OF_NUMBERS:
+        hint = "Leave `validation` out, or use QuantileStratifiedKFold."
         if dataset.groups is not None:
             hint = "Use GroupKFold."
         yield Problem(_PATH, f"`{name}` needs classes to stratify by", "a regression target", hint)
@@ -57,9 +67,10 @@ def _kind_problems(dataset: Dataset, name: str) -> Iterator[Problem]:
         rule = f"rows of one group must stay together, which `{name}` does not see to"
         hint = "Use GroupKFold, StratifiedGroupKFold or another group splitter, or take `data.group` out."
         yield Problem(_PATH, rule, f"{len(np.unique(dataset.groups))} groups", hint)
-    if dataset.time is not None and name not in ("TimeSeriesSplit", *_OWN_RULE):
+    if dataset.time is not None and not by_time and name not in _OWN_RULE:
         rule = f"training rows must come before validation rows in time, which `{name}` does not see to"
-        yield Problem(_PATH, rule, "a `data.time` column", "Use TimeSeriesSplit, or take `data.time` out.")
+        hint = "Use TimeSeriesSplit, PurgedTimeSeriesSplit or PurgedKFold, or take `data.time` out."
+        yield Problem(_PATH, rule, "a `data.time` column", hint)
 
 
 def _count_problems(dataset: Dataset, name: str, n_splits: int, path: Path) -> Iterator[Problem]:
@@ -77,7 +88,7 @@ def _count_problems(dataset: Dataset, name: str, n_splits: int, path: Path) -> I
         yield Problem(path, f"`n_splits` must be at most the number of rows ({dataset.n_rows})", f"n_splits={n_splits}")
 
 
-def _one_fold(dataset: Dataset, fold: Fold, where: str, name: str) -> Iterator[Problem]:
+def _one_fold(dataset: Dataset, fold: Fold, where: str, name: str, *, one_way: bool) -> Iterator[Problem]:
     for side, rows in (("training", fold.train), ("validation", fold.valid)):
         if not len(rows):
             yield Problem(_PATH, f"`{name}` must leave {side} rows in every fold", f"none in {where}")
@@ -92,7 +103,7 @@ def _one_fold(dataset: Dataset, fold: Fold, where: str, name: str) -> Iterator[P
         shared = np.intersect1d(dataset.groups[fold.train], dataset.groups[fold.valid])
         if len(shared):
             yield Problem(_PATH, f"`{name}` must not divide a group", f"{len(shared)} groups on both sides in {where}")
-    if dataset.time is not None and dataset.time[fold.train].max() > dataset.time[fold.valid].min():
+    if one_way and dataset.time is not None and dataset.time[fold.train].max() > dataset.time[fold.valid].min():
         yield Problem(_PATH, f"`{name}` must train on rows before the validation rows in time", where)
     if dataset.task == "classification":
         counts = np.bincount(dataset.target[fold.train], minlength=dataset.n_outputs)

@@ -5,18 +5,36 @@ from hashlib import sha256
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from foldtune.data.dataset import Dataset, array_parts
 from foldtune.data.fold_checks import fold_problems, splitter_problems
+from foldtune.data.multilabel import MultilabelStratifiedKFold
+from foldtune.data.purged import PurgedKFold, PurgedTimeSeriesSplit
 from foldtune.data.quantiles import QuantileStratifiedKFold
+from foldtune.data.source import Column, at_rows
 from foldtune.errors import DataError, SpecError
 from foldtune.refs import SPLITTER, build, label, parameters, resolve, split
 from foldtune.seeds import derive
-from foldtune.values import Fold, Rows
+from foldtune.values import Floats, Fold, Rows
 
-__all__ = ["QuantileStratifiedKFold", "folds_fingerprint", "make_folds"]
+__all__ = [
+    "MultilabelStratifiedKFold",
+    "PurgedKFold",
+    "PurgedTimeSeriesSplit",
+    "QuantileStratifiedKFold",
+    "folds_fingerprint",
+    "make_folds",
+]
 
 MAX_FOLDS = 10_000
+
+OF_ROWS = ("test_fold", "label_end")
+"""Arguments of splitters that hold a number for every row: a study file may name a column of the data instead."""
+
+FILLED = frozenset({"times"})
+"""Arguments that foldtune supplies."""
+
 _PATH = ("validation",)
 
 
@@ -24,12 +42,12 @@ def make_folds(dataset: Dataset, validation: Mapping[str, Any] | str | None, see
     """Split the rows for cross-validation.
 
     A splitter that can shuffle does, with a seed derived from the study's, unless its arguments say otherwise. A time
-    splitter sees the rows in the order of their times.
+    splitter sees the rows in the order of their times, and gets these as `times` where it takes them.
 
     Args:
         dataset: N rows.
-        validation: a splitter of scikit-learn or the user's own; None for five folds: by time where there is a time
-            column, by group where there is a group column, stratified by class or by quantile of the target.
+        validation: a splitter of scikit-learn, of foldtune's or the user's own; None for five folds: by time where
+            there is a time column, by group where there is a group column, stratified by class or target quantile else.
         seed: the study's.
 
     Returns:
@@ -43,7 +61,7 @@ def make_folds(dataset: Dataset, validation: Mapping[str, Any] | str | None, see
     if problems := splitter_problems(dataset, node):
         raise DataError(problems)
     folds = tuple(_split(dataset, node, seed))
-    if problems := fold_problems(dataset, folds, label(node)):
+    if problems := fold_problems(dataset, folds, node):
         raise DataError(problems)
     return folds
 
@@ -57,6 +75,17 @@ def default_splitter(dataset: Dataset) -> dict[str, Any]:
     if dataset.task == "classification":
         return {"use": "StratifiedKFold"}
     return {"use": "foldtune.data.splitters:QuantileStratifiedKFold"}
+
+
+def columns(validation: Mapping[str, Any] | str | None) -> dict[str, Column]:
+    """The columns of the data that a splitter's arguments name, by argument.
+
+    Example:
+        >>> columns({"use": "PredefinedSplit", "test_fold": "fold"})
+        {'test_fold': 'fold'}
+    """
+    given = {} if validation is None else split(validation)[1]
+    return {name: given[name] for name in OF_ROWS if isinstance(given.get(name), str | int)}
 
 
 def folds_fingerprint(folds: tuple[Fold, ...]) -> str:
@@ -76,9 +105,10 @@ def folds_fingerprint(folds: tuple[Fold, ...]) -> str:
 
 
 def _split(dataset: Dataset, node: Mapping[str, Any] | str, seed: int) -> Iterator[Fold]:
-    splitter = build(node, SPLITTER, _PATH, fill=_fill(node, seed))
     order = _order(dataset, node)
-    given = _given(dataset.take(order), node)
+    ordered = dataset.take(order)
+    splitter = _build(ordered, node, seed)
+    given = _given(ordered, node)
     try:
         count = splitter.get_n_splits(*given)
         if count > MAX_FOLDS:
@@ -89,9 +119,27 @@ def _split(dataset: Dataset, node: Mapping[str, Any] | str, seed: int) -> Iterat
         raise DataError.of(_PATH, f"`{label(node)}` must be able to split the rows", error) from error
 
 
+def _build(dataset: Dataset, node: Mapping[str, Any] | str, seed: int) -> Any:
+    """The splitter, with the columns that its arguments name, and what foldtune fills in."""
+    name, given = split(node)
+    of_rows: dict[str, NDArray[Any]] = {argument: dataset.beside[argument] for argument in columns(node)}
+    if "test_fold" in of_rows:
+        of_rows["test_fold"] = _fold_numbers(of_rows["test_fold"])
+    times = {} if dataset.time is None else {"times": dataset.time}
+    return build({"use": name, **given, **of_rows}, SPLITTER, _PATH, fill={**_fill(node, seed), **times})
+
+
+def _fold_numbers(column: Floats) -> Rows:
+    whole = np.rint(column)
+    if (bad := (whole != column) | (whole < -1)).any():
+        rule = "folds must be whole numbers from 0, or -1 for rows that are always trained on"
+        raise DataError.of((*_PATH, "test_fold"), rule, f"{column[bad][0]:g} in {at_rows(bad)}")
+    return whole.astype(np.int64)
+
+
 def _order(dataset: Dataset, node: Mapping[str, Any] | str) -> Rows:
     """The rows as a splitter sees them: in order of time, unless it has an entry for every row of the file."""
-    if dataset.time is None or split(node)[0] == "PredefinedSplit":
+    if dataset.time is None or label(node) == "PredefinedSplit":
         return np.arange(dataset.n_rows)
     return np.argsort(dataset.time, kind="stable")
 

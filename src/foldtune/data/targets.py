@@ -80,10 +80,48 @@ def row_problems(column: "pd.Series[Any]", role: str, path: Path) -> Iterator[Pr
         yield Problem((*path[:1], role), rule, f"{examples} in {at_rows(bad)}", hint)
 
 
-def codes(column: "pd.Series[Any]") -> NDArray[np.int64]:
-    """Groups as codes in the order of their sorted values, shape (N,)."""
-    values = numbers(column) if kind(column) == "numeric" else texts(column)
-    return np.unique(values, return_inverse=True)[1].astype(np.int64)
+def value_problems(column: "pd.Series[Any]", path: Path) -> Iterator[Problem]:
+    """What is wrong with a column that is an argument of a splitter: a number or a date for every row."""
+    bad = np.isnan(times(column))
+    if (neither := bad & np.isnan(numbers(column))).any():  # one text among numbers makes texts of all of them
+        bad = neither
+    if bad.any():
+        examples = listed((repr(value) for value in column[bad]), 3)
+        rule = f"`{column.name}` must hold a number or an ISO 8601 date for every row"
+        yield Problem(path, rule, f"{examples} in {at_rows(bad)}")
+
+
+def known_codes(column: "pd.Series[Any]", classes: tuple[Any, ...]) -> NDArray[np.int64]:
+    """The codes of labels among classes that are known already, shape (N,); -1 for any other label.
+
+    Example:
+        >>> known_codes(pd.Series([2, 1, 7]), ("1", "2")).tolist()
+        [1, 0, -1]
+    """
+    as_text = all(isinstance(name, str) for name in classes)
+    labels = texts(column) if as_text else _labels(column)
+    known = {name: code for code, name in enumerate(classes)}
+    return np.array([known.get(label, -1) for label in labels.tolist()], dtype=np.int64)
+
+
+def group_codes(column: "pd.Series[Any]", known: tuple[Any, ...] = ()) -> tuple[NDArray[np.int64], tuple[Any, ...]]:
+    """Groups as codes, and the values that these stand for.
+
+    Args:
+        column: N values, none missing.
+        known: values that have the first codes already.
+
+    Returns:
+        Codes, shape (N,): known values keep theirs, others follow in their sorted order; and all values.
+
+    Example:
+        >>> group_codes(pd.Series(["b", "a", "c"]), ("c",))[0].tolist()
+        [2, 1, 0]
+    """
+    values, codes = np.unique(numbers(column) if kind(column) == "numeric" else texts(column), return_inverse=True)
+    first = {name: code for code, name in enumerate(known)}
+    code_of = np.array([first.setdefault(value, len(first)) for value in values.tolist()], dtype=np.int64)
+    return code_of[codes], tuple(first)
 
 
 def times(column: "pd.Series[Any]") -> Floats:

@@ -11,12 +11,14 @@ from foldtune import refs, trust
 from foldtune.data.dataset import Dataset
 from foldtune.data.load import load, options_problems
 from foldtune.data.locking import lock_test_rows
-from foldtune.data.splitters import default_splitter, folds_fingerprint, make_folds
+from foldtune.data.matching import load_test_file
+from foldtune.data.splitters import FILLED, columns, default_splitter, folds_fingerprint, make_folds
 from foldtune.errors import DataError, Path, Problem, RequestError, SpecError, located
 from foldtune.metrics import Metric, build_metric, default_metrics, default_objective
 from foldtune.search.checks import Checked, check_configs
 from foldtune.search.enqueue import read_enqueue
 from foldtune.search.keeping import losses_problems
+from foldtune.search.metric_checks import metric_problems
 from foldtune.search.optuna_parts import check_parts
 from foldtune.seeds import derive
 from foldtune.spec import domains
@@ -42,6 +44,7 @@ class Plan:
         space: the searchable sections, with domains.
         dataset: the development rows.
         locked: rows set aside for the test, as numbers in the whole data.
+        held: these rows; None where there are none, or where they are a file of their own.
         data_fingerprint: of all rows, locked ones included.
         folds: the partition of the development rows, the same for every trial.
         metrics: objectives first.
@@ -57,6 +60,7 @@ class Plan:
     space: dict[str, Any]
     dataset: Dataset
     locked: Rows
+    held: Dataset | None
     data_fingerprint: str
     folds: tuple[Fold, ...]
     metrics: tuple[Metric, ...]
@@ -86,6 +90,35 @@ class Plan:
         """
         node = self.spec.validation.node if self.spec.validation else None
         return make_folds(self.dataset, node, derive(self.spec.search.seed, "split", repeat))
+
+    @property
+    def has_locked_rows(self) -> bool:
+        """Whether rows are set aside for the test, in the data or in a file of their own."""
+        return self.held is not None or self.spec.data.test is not None
+
+    def locked_dataset(self) -> Dataset | None:
+        """The rows set aside for the test, or those of the file `data.test`, which is read now; None without any.
+
+        Raises:
+            DataError: the file does not fit the development rows.
+        """
+        if self.spec.data.test is None:
+            return self.held
+        with located(self.file.source):
+            return load_test_file(self.spec.data, self.file.folder, self.dataset)
+
+    def with_locked(self) -> tuple[Dataset, Fold]:
+        """The development rows followed by the locked ones, and the fold that trains on those and is scored on these.
+
+        Raises:
+            DataError: no rows are locked, or the file `data.test` does not fit the development rows.
+        """
+        locked = self.locked_dataset()
+        if locked is None:
+            hint = "Write `test_fraction: 0.2` or `test: FILE` into `data` before a study begins."
+            raise DataError.of(("data", "test_fraction"), "rows must be locked away for a test", hint=hint)
+        first, last = self.dataset.n_rows, self.dataset.n_rows + locked.n_rows
+        return self.dataset.followed_by(locked), Fold(np.arange(first), np.arange(first, last))
 
     def setup(self, device: str) -> TrainingSetup:
         """What a training process gets."""
@@ -139,6 +172,8 @@ class _Planner:
         folds = self.attempt(lambda: self._folds(development))
         checked, found = check_configs(searched, development, folds)
         self.note(found)
+        if development and folds and metrics:
+            self.note(_objective_problems(metrics[:n_objectives], development, folds, refs.label(tree["validation"])))
         if self.problems or not (dataset and rows and folds and development and metrics and checked):
             raise self.kind(self.problems)
         return Plan(
@@ -148,6 +183,7 @@ class _Planner:
             space=searched,
             dataset=development,
             locked=rows[1],
+            held=dataset.take(rows[1]) if len(rows[1]) else None,
             data_fingerprint=self._fingerprint(dataset),
             folds=folds,
             metrics=tuple(metric for metric, _ in metrics),
@@ -178,7 +214,8 @@ class _Planner:
         self.note(problems)
         if problems or self._has_problem("data"):
             return None
-        return self.attempt(lambda: load(self.spec.data, self.file.folder))
+        node = self.spec.validation.node if self.spec.validation else None
+        return self.attempt(lambda: load(self.spec.data, self.file.folder, columns(node)))
 
     def _has_problem(self, *sections: str) -> bool:
         return any(problem.path[0] in sections for problem in self.file.problems if problem.path)
@@ -205,7 +242,7 @@ class _Planner:
 
     def _folds(self, dataset: Dataset | None) -> tuple[Fold, ...] | None:
         node = self.spec.validation.node if self.spec.validation else None
-        if problems := refs.check(node, refs.SPLITTER, ("validation",)) if node else []:
+        if problems := refs.check(node, refs.SPLITTER, ("validation",), FILLED) if node else []:
             raise SpecError(problems)
         return make_folds(dataset, node, self.spec.search.seed) if dataset else None
 
@@ -238,3 +275,16 @@ class _Planner:
         if problems:
             raise SpecError(problems)
         return list(built.values())
+
+
+def _objective_problems(
+    objectives: Sequence[tuple[Metric, dict[str, Any]]], dataset: Dataset, folds: tuple[Fold, ...], splitter: str
+) -> list[Problem]:
+    """Objectives that the folds make meaningless; what a user's own metric needs is not known."""
+    places: list[Path] = [("objective", *([] if len(objectives) == 1 else [i])) for i in range(len(objectives))]
+    known = [
+        (metric, path)
+        for (metric, node), path in zip(objectives, places, strict=True)
+        if ":" not in refs.split(node)[0]
+    ]
+    return metric_problems(known, dataset, folds, splitter)

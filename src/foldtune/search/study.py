@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from foldtune import space
 from foldtune.errors import StoreError
 from foldtune.search.definition import continued, new_record
+from foldtune.search.doubts import warn
 from foldtune.search.finalists import by_key, missing, wanted
 from foldtune.search.findings import conclude
 from foldtune.search.keeping import keep
@@ -255,6 +256,7 @@ def _record(plan: Plan, store: Store, copy: OptunaCopy, workers: int) -> StudyRe
     meanwhile."""
     name = plan.spec.name
     if name not in {summary.name for summary in store.studies()}:
+        warn(plan)
         record = new_record(plan, workers)
         copy.check_free()
         try:

@@ -103,7 +103,7 @@ class DataSpec(Section):
     group: Column | None = Field(None, description="column of groups that no split may divide")
     time: Column | None = Field(None, description="column that orders the rows; forces a time splitter")
     test_fraction: Fraction | None = Field(None, description="share of rows locked away before any split")
-    test: str | None = Field(None, description="a file locked away instead")
+    test: str | None = Field(None, description="a file with the same columns, locked away instead")
 
     @property
     def options(self) -> dict[str, Any]:
@@ -154,7 +154,9 @@ class StudySpec(Section):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=200)
     data: DataSpec
-    validation: Ref | None = Field(None, description="sklearn.model_selection; absent: 5 stratified folds")
+    validation: Ref | None = Field(
+        None, description="sklearn.model_selection or foldtune.data.splitters; absent: 5 stratified folds"
+    )
     preprocessing: Any = None
     augmentation: Any = None
     objective: Annotated[Refs, BeforeValidator(_one_to_list, json_schema_input_type=Ref | Refs)] = Field(
