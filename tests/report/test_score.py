@@ -9,6 +9,7 @@ from foldtune.errors import StoreError
 from foldtune.report.score import explain, scores
 from foldtune.search.note import HEADING, markdown
 from foldtune.search.result import StudyResult
+from foldtune.search.said import audit_remarks
 from foldtune.store.records import Finding
 
 from .makers import MOMENT, study, trial
@@ -81,7 +82,9 @@ def test_an_audit_comes_first_and_a_void_one_does_not_count() -> None:
     out = shown(found(score=SCORE, test=TEST))
     assert "locked test" in out.splitlines()[1] and "corrected" in out.splitlines()[2]
     void = shown(found(score=SCORE, test={**TEST, "void": "trial 3 was found on these rows."}))
-    assert "corrected" in void.splitlines()[1] and "An audit does not count: trial 3" in void
+    assert "corrected" in void.splitlines()[1] and "locked test" not in void
+    told = audit_remarks(found(score=SCORE, test={**TEST, "void": "trial 3 was found on these rows."}))
+    assert told == ["An audit does not count: trial 3 was found on these rows."]
 
 
 def test_an_interval_without_a_headline_has_no_point() -> None:

@@ -71,6 +71,16 @@ def run(
     data: o.Data = None,
     sets: o.Set = None,
     fork: Annotated[str | None, typer.Option(help="Start a new study of this name from the file.")] = None,
+    nested: Annotated[
+        int | None,
+        typer.Option(
+            help="Repeat the whole search inside so many outer folds, each scored on rows it never saw.",
+            min=2,
+            show_default=False,
+            metavar="J",
+        ),
+    ] = None,
+    again: o.Again = False,
     launcher: o.Launcher = "local",
     address: o.Address = None,
     replicas: o.Replicas = None,
@@ -88,7 +98,8 @@ def run(
     request = Request(*where, cluster=cluster, as_json=json, quiet=quiet, verbose=verbose)
     search: dict[str, int | str | None] = {"trials": trials, "timeout": timeout, "seed": seed}
     overrides = o.overrides(sets, **search, engine=engine, cohort=cohort)
-    run(study, request, overrides=overrides, data=data, fork=fork, retry_failed=retry_failed)
+    audit = o.nested(nested, launcher, again=again)
+    run(study, request, overrides=overrides, data=data, fork=fork, retry_failed=retry_failed, nested=audit, again=again)
 
 
 @app.command()
@@ -206,6 +217,24 @@ def compare(
     from foldtune.cli.compare import compare
 
     compare(name, first, second, storage, explained=explain, as_json=json)
+
+
+@app.command()
+def test(
+    name: o.StudyName,
+    storage: o.Storage = o.STORAGE,
+    trial: Annotated[int | None, typer.Option(help="Another trial than the winner.", min=0, show_default=False)] = None,
+    again: o.Again = False,
+    device: o.Device = "cpu",
+    data: o.Data = None,
+    allow_import: o.AllowImport = None,
+    json: o.Json = False,
+) -> None:
+    """Score the winner on the locked rows, once; that it was done is recorded."""
+    from foldtune.cli.test import score_locked_rows
+
+    where = {"device": device, "data": data, "allow_imports": allow_import or []}
+    score_locked_rows(name, storage, trial=trial, again=again, as_json=json, **where)  # type: ignore[arg-type]
 
 
 @app.command()

@@ -106,6 +106,9 @@ AllowImport = Annotated[
     ),
 ]
 Explain = Annotated[bool, typer.Option("--explain", help="Say what each number means, and where it comes from.")]
+Again = Annotated[
+    bool, typer.Option("--again", help="Look once more at rows that were looked at; every look stays visible.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, all else on stderr.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 Verbose = Annotated[int, typer.Option("--verbose", "-v", count=True, help="A line for every trial that ends.")]
@@ -143,3 +146,17 @@ def cluster(
     from foldtune.search.ray_workers import LOCAL, Cluster
 
     return Cluster(address or LOCAL, replicas or 1, 1.0 if cpus is None else cpus, gpus or 0.0)
+
+
+def nested(folds: int | None, launcher: str, *, again: bool) -> int | None:
+    """The outer folds of a nested cross-validation, where it can be done.
+
+    Raises:
+        typer.BadParameter: it is not what was asked for, or not where it can run.
+    """
+    if folds is None and again:
+        raise typer.BadParameter("`--again` is for `--nested`: which outer folds shall be looked at again?")
+    if folds is not None and launcher != "local":
+        hint = "Start `foldtune worker --launcher ray` beside it: it takes the inner studies."
+        raise typer.BadParameter(f"`--nested` runs in this process. {hint}")
+    return folds

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.logging import RichHandler
@@ -17,14 +17,18 @@ from foldtune.cli.options import STORAGE
 from foldtune.cli.progress import BEGINNING, Progress
 from foldtune.report.leaderboard import next_steps, summary
 from foldtune.report.terminal import console
+from foldtune.report.text import duration
 from foldtune.search import ray_workers
 from foldtune.search import run as searching
 from foldtune.search.ray_workers import Cluster
 from foldtune.search.result import StudyResult
-from foldtune.search.run import Watch
+from foldtune.search.run import Session
 from foldtune.search.work import work
 from foldtune.spec.load import read_spec
 from foldtune.store.border import redact
+
+if TYPE_CHECKING:
+    from foldtune.search.nested import Cost
 
 ENDINGS = {
     "budget": "all trials are done",
@@ -69,12 +73,29 @@ def run(
     data: Path | None,
     fork: str | None,
     retry_failed: bool,
+    nested: int | None,
+    again: bool,
 ) -> None:
-    """Run a study file."""
+    """Run a study file, and with `nested` its whole search inside so many outer folds."""
     file = read_spec(study, overrides=overrides, folder=data)
     file = file if fork is None else searching.fork(file, fork)
-    run_study: Any = ray_workers.run_study if request.cluster else searching.run_study
-    _report(request, lambda watch: run_study(file, retry_failed=retry_failed, watch=watch, **request.where))
+    if nested is None:
+        run_study: Any = ray_workers.run_study if request.cluster else searching.run_study
+        _report(request, lambda watch: run_study(file, retry_failed=retry_failed, watch=watch, **request.where))
+        return
+    from foldtune.search.nested import run_nested  # which imports torch
+
+    def search(watch: Progress) -> StudyResult:
+        session = Session(**request.where, retry_failed=retry_failed, watch=watch)
+        return run_nested(file, session, nested, again=again, say=lambda cost: _say_cost(nested, cost, watch))
+
+    _report(request, search, go_on="the same command")
+
+
+def _say_cost(folds: int, cost: "Cost", progress: Progress) -> None:
+    seconds = f"{'' if cost.measured else 'at most '}{duration(cost.seconds)}"
+    line = f"Nested: {folds} searches beside this one, about {folds} x the search: {seconds}"
+    progress.console.print(line, highlight=False)
 
 
 def resume(name: str, request: Request, **options: Any) -> None:
@@ -90,8 +111,14 @@ def worker(request: Request, **options: Any) -> None:
         work_on(watch=progress, **options, **request.where)
 
 
-def _report(request: Request, search: Callable[[Watch], StudyResult]) -> None:
-    """Search with progress on stderr, then print the outcome on stdout."""
+def _report(request: Request, search: Callable[[Progress], StudyResult], go_on: str | None = None) -> None:
+    """Search with progress on stderr, then print the outcome on stdout.
+
+    Args:
+        request: how.
+        search: what.
+        go_on: what does so after an interruption, where `foldtune resume` does not.
+    """
     with _shown(request) as progress:
         result = search(progress)
     stderr = progress.console
@@ -100,8 +127,8 @@ def _report(request: Request, search: Callable[[Watch], StudyResult]) -> None:
     else:
         console().print(summary(result))
     if result.ending == "interrupted":
-        again = f"foldtune resume {shlex.quote(result.name)}{_storage_option(request.storage)}"
-        stderr.print(f"\nInterrupted; {result.finished} of {result.budget} trials are saved. Go on with: {again}")
+        go_on = go_on or f"foldtune resume {shlex.quote(result.name)}{_storage_option(request.storage)}"
+        stderr.print(f"\nInterrupted; {result.finished} of {result.budget} trials are saved. Go on with: {go_on}")
         sys.exit(130)
     if not request.as_json:
         console().print()

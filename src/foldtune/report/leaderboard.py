@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from foldtune.report import text
+from foldtune.report.audits import audits
 from foldtune.report.importance import by_importance
 from foldtune.report.score import explain, scores
 from foldtune.report.terminal import console
@@ -56,6 +57,8 @@ def summary(result: StudyResult, top: int = 15) -> RenderableType:
         parts += [Text(), _best_line(result, best), Padding(configuration(best), (0, 2))]
     if (honest := scores(result)) is not None:
         parts += [Text(), honest]
+    if result.audits:
+        parts += [Text(), audits(result.audits)]
     return Group(*parts)
 
 
@@ -65,12 +68,19 @@ def next_steps(result: StudyResult, storage: str, default_storage: str) -> Rende
     name, best = result.name, result.best
     lines = [f"foldtune show {name}{option}"]
     lines += [f"foldtune trial {name} {best.number}{option}"] if best else []
+    lines += [f"foldtune test {name}{option}"] if best and _is_untested(result) else []
     lines += [f"foldtune dashboard{option}"]
     if any(trial.state == "failed" for trial in result.trials):
         lines += [f"foldtune resume {name} --retry-failed{option}"]
     if result.ending != "exhausted":
         lines += [f"foldtune resume {name} --trials {2 * result.budget}{option}"]
     return Group(Text("Next:", style="bold"), *(Text(f"  {line}") for line in lines))
+
+
+def _is_untested(result: StudyResult) -> bool:
+    """Whether rows are locked away and nobody has looked at them."""
+    locked = len(result.record.locked) > 0 or result.record.spec["data"].get("test") is not None
+    return locked and not any(audit.kind == "test" for audit in result.audits)
 
 
 def print_summary(result: StudyResult, top: int = 15, *, explained: bool = False) -> None:

@@ -1,7 +1,7 @@
 """The scores as a note on the study's page in optuna-dashboard."""
 
 from foldtune.search.result import StudyResult
-from foldtune.search.said import lines, remarks
+from foldtune.search.said import audit_remarks, lines, remarks
 
 HEADING = "## foldtune: the honest score"
 
@@ -13,7 +13,7 @@ def markdown(result: StudyResult) -> str:
         return ""
     goal = f"{result.record.objectives[0]}, {result.record.directions[0]}"
     table = [f"| **{line.title}** | {line.value} | {line.comment} |" for line in said]
-    told = [f"- {_plain(remark)}" for remark in remarks(result)]
+    told = [f"- {_plain(remark)}" for remark in [*audit_remarks(result), *remarks(result)]]
     return "\n".join([HEADING, "", f"| {goal} | | |", "| :-- | --: | :-- |", *table, "", *told, ""])
 
 

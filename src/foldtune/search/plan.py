@@ -12,6 +12,7 @@ from foldtune.data.dataset import Dataset
 from foldtune.data.load import load, options_problems
 from foldtune.data.locking import lock_test_rows
 from foldtune.data.matching import load_test_file
+from foldtune.data.outer import outer_folds
 from foldtune.data.splitters import FILLED, columns, default_splitter, folds_fingerprint, make_folds
 from foldtune.errors import DataError, Path, Problem, RequestError, SpecError, located
 from foldtune.metrics import Metric, build_metric, default_metrics, default_objective
@@ -43,8 +44,9 @@ class Plan:
         spec: the same, validated.
         space: the searchable sections, with domains.
         dataset: the development rows.
-        locked: rows set aside for the test, as numbers in the whole data.
-        held: these rows; None where there are none, or where they are a file of their own.
+        locked: rows that the search must not see, as numbers in the whole data.
+        tested: those of them that `foldtune test` is scored on: all, but for an outer fold of a nested study.
+        held: the tested rows; None where there are none, or where they are a file of their own.
         data_fingerprint: of all rows, locked ones included.
         folds: the partition of the development rows, the same for every trial.
         metrics: objectives first.
@@ -60,6 +62,7 @@ class Plan:
     space: dict[str, Any]
     dataset: Dataset
     locked: Rows
+    tested: Rows
     held: Dataset | None
     data_fingerprint: str
     folds: tuple[Fold, ...]
@@ -102,7 +105,7 @@ class Plan:
         Raises:
             DataError: the file does not fit the development rows.
         """
-        if self.spec.data.test is None:
+        if self.held is not None or self.spec.data.test is None:
             return self.held
         with located(self.file.source):
             return load_test_file(self.spec.data, self.file.folder, self.dataset)
@@ -182,7 +185,8 @@ class _Planner:
             spec=spec,
             space=searched,
             dataset=development,
-            locked=rows[1],
+            locked=np.setdiff1d(np.arange(dataset.n_rows), rows[0]),
+            tested=rows[1],
             held=dataset.take(rows[1]) if len(rows[1]) else None,
             data_fingerprint=self._fingerprint(dataset),
             folds=folds,
@@ -226,7 +230,18 @@ class _Planner:
         return read_enqueue(spec.search.enqueue, searched, self.file.home)
 
     def _lock(self, dataset: Dataset) -> tuple[Rows, Rows]:
-        fraction, seed = self.spec.data.test_fraction, self.spec.search.seed
+        """Rows for development, and those that a test is scored on."""
+        outer = self.spec.data.outer_fold
+        if outer is None:
+            return self._lock_test(dataset, self.spec.search.seed)
+        rows, _ = self._lock_test(dataset, outer.seed)
+        development = dataset.take(rows)
+        node = self.spec.validation.node if self.spec.validation else default_splitter(development)
+        fold = outer_folds(development, node, outer.n_splits, outer.seed)[outer.fold]
+        return rows[fold.train], rows[fold.valid]
+
+    def _lock_test(self, dataset: Dataset, seed: int) -> tuple[Rows, Rows]:
+        fraction = self.spec.data.test_fraction
         if self.spec.data.test is not None and not (self.file.folder / self.spec.data.test).is_file():
             raise DataError.of(("data", "test"), "the locked test file must exist", self.spec.data.test)
         if fraction is None:

@@ -111,7 +111,7 @@ class StudyResult:
 
     def to_dict(self) -> dict[str, Any]:
         """The document that `--json` prints, floats as stored."""
-        best = self.best
+        best, confirmed = self.best, self.finding("confirmation")
         return {
             "format": FORMAT,
             "study": self.name,
@@ -120,8 +120,8 @@ class StudyResult:
             "budget": {"trials": self.budget, "finished": self.finished},
             "best": None if best is None else _document(best, ("number", "value", "values", "params")),
             "score": _score(self.finding("score")),
-            "confirmation": _told(self.finding("confirmation")),
-            "audits": [_told(audit) for audit in self.audits],
+            "confirmation": confirmed and finding_document(confirmed),
+            "audits": [finding_document(audit) for audit in self.audits],
             "trials": [_document(trial, TRIAL_KEYS) for trial in self.trials],
         }
 
@@ -213,10 +213,8 @@ def _score(finding: Finding | None) -> dict[str, Any] | None:
     return {key: finding.content[key] for key in SCORE_KEYS}
 
 
-def _told(finding: Finding | None) -> dict[str, Any] | None:
-    """A finding with its kind, its trial and its date."""
-    if finding is None:
-        return None
+def finding_document(finding: Finding) -> dict[str, Any]:
+    """A finding with its kind, its trial and its date, as `--json` prints it."""
     date = finding.created_at.isoformat()
     return {"finding": finding.kind, "trial": finding.trial, "date": date, **finding.content}
 

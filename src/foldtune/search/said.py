@@ -42,18 +42,23 @@ def lines(result: StudyResult) -> list[Line]:
 
 
 @of_ours()
-def remarks(result: StudyResult) -> list[str]:
-    """Sentences that the scores must not be read without."""
-    score = result.finding("score")
+def audit_remarks(result: StudyResult) -> list[str]:
+    """Sentences that audits must not be read without."""
     said = [f"An audit does not count: {audit.content['void']}" for audit in result.audits if audit.content.get("void")]
     for audit in result.audits:
         said += [] if audit.content.get("void") else audit.content.get("cautions", [])
+    return said
+
+
+def remarks(result: StudyResult) -> list[str]:
+    """Sentences that the scores of the search itself must not be read without."""
+    score = result.finding("score")
     if score is None:
-        return said
+        return []
     content = score.content
     if content["naive"] is None:
-        return [*said, f"There is no honest score: {content['reason']}."]
-    said.append(_sentence(content["label"]))
+        return [f"There is no honest score: {content['reason']}."]
+    said = [_sentence(content["label"])]
     if content["finished"] < result.finished:
         said.append(f"As of {content['finished']} of {result.finished} finished trials.")
     return [*said, *content["cautions"]]

@@ -1,6 +1,10 @@
-"""The interval of a score that nothing was selected by: the locked test's."""
+"""Intervals of scores that nothing was selected by: a locked test's, and nested cross-validation's."""
+
+import math
+from collections.abc import Sequence
 
 import numpy as np
+from scipy.special import stdtrit
 
 from foldtune.errors import DataError
 from foldtune.seeds import derive
@@ -45,3 +49,28 @@ def row_interval(
     if len(scores) == 0:
         raise DataError.of((), "a metric must be defined on some draw of the rows", "none")
     return percentiles(scores, level)
+
+
+def fold_interval(scores: Sequence[float], test_share: float, level: float = LEVEL) -> tuple[float, float]:
+    """Where the mean over outer folds lies, by how much these differ: in rows, in training rows and in their searches.
+
+    Outer folds share training rows, so their scores vary less than independent ones would; the corrected error allows
+    for that.
+
+    Source:
+        Nadeau and Bengio (2003), Machine Learning 52, the corrected resampled t interval.
+
+    Args:
+        scores: of the J outer folds, J at least 2.
+        test_share: a fold's scored rows divided by its training rows: 1 / (J - 1).
+        level: such as 0.95.
+
+    Example:
+        >>> low, high = fold_interval([0.50, 0.55, 0.45, 0.52, 0.48], test_share=1 / 4)
+        >>> round(low, 3), round(high, 3)
+        (0.429, 0.571)
+    """
+    error = math.sqrt(float(np.var(scores, ddof=1)) * (1 / len(scores) + test_share))
+    half = float(stdtrit(len(scores) - 1, (1 + level) / 2)) * error
+    mean = math.fsum(scores) / len(scores)
+    return mean - half, mean + half

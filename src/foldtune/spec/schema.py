@@ -80,6 +80,20 @@ Ref = Annotated[Reference, BeforeValidator(_bare_to_mapping, json_schema_input_t
 Refs = Annotated[tuple[Ref, ...], Field(strict=False)]
 
 
+class OuterFoldSpec(Section):
+    """One fold of a nested cross-validation; `foldtune run --nested` writes it into the studies that it makes."""
+
+    fold: int = Field(ge=0, description="the fold whose rows are locked away, from 0")
+    n_splits: int = Field(ge=2, description="how many such folds there are")
+    seed: int = Field(ge=0, description="of the study that is nested, whose locked rows are left out altogether")
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> "OuterFoldSpec":
+        if self.fold >= self.n_splits:
+            raise ValueError(f"`fold` must be below `n_splits` ({self.n_splits}), however: {self.fold}")
+        return self
+
+
 class DataSpec(Section):
     """Where the rows come from. Keys not listed here are the reader's own (`pandas.read_csv`, `make_moons` ...)."""
 
@@ -104,6 +118,7 @@ class DataSpec(Section):
     time: Column | None = Field(None, description="column that orders the rows; forces a time splitter")
     test_fraction: Fraction | None = Field(None, description="share of rows locked away before any split")
     test: str | None = Field(None, description="a file with the same columns, locked away instead")
+    outer_fold: OuterFoldSpec | None = Field(None, description="a fold of a nested cross-validation, locked away")
 
     @property
     def options(self) -> dict[str, Any]:

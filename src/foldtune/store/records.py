@@ -29,7 +29,7 @@ class StudyRecord:
         split_fingerprint: of the folds and the locked rows, at most 128 characters.
         n_rows: rows of the data.
         folds: the K folds.
-        locked: rows set aside for the locked test.
+        locked: rows of the data that the search must not see.
         versions: of the libraries that created the study.
         created_at: with a time zone; comes back in UTC.
     """

@@ -1,0 +1,41 @@
+"""`foldtune test`."""
+
+import json
+from pathlib import Path
+
+import typer
+
+from foldtune.report.audits import audits
+from foldtune.report.terminal import console
+from foldtune.search.locked_test import run_test
+from foldtune.search.result import finding_document
+
+
+def score_locked_rows(
+    name: str,
+    storage: str,
+    *,
+    trial: int | None,
+    again: bool,
+    device: str,
+    data: Path | None,
+    allow_imports: list[str],
+    as_json: bool,
+) -> None:
+    """Train the winner on all development rows, score the locked ones, print what is recorded."""
+    stderr = console(stderr=True)
+    with stderr.status("reading the data ...") as status:
+        finding = run_test(
+            name,
+            trial=trial,
+            again=again,
+            storage=storage,
+            device=device,
+            data=data,
+            allow_imports=allow_imports,
+            watch=lambda epoch, epochs: status.update(f"training on all development rows: epoch {epoch}/{epochs}"),
+        )
+    if as_json:
+        typer.echo(json.dumps({"format": 1, "study": name, **finding_document(finding)}, allow_nan=False))
+    else:
+        console().print(audits([finding]))
