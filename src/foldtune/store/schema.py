@@ -83,6 +83,8 @@ def create_tables(engine: Engine) -> None:
             if revision(connection, VERSION_TABLE) is None:
                 connection.execute(insert(_VERSION), {"version_num": _BEGUN})
             Base.metadata.create_all(connection)
+            for index in (index for table in Base.metadata.tables.values() for index in table.indexes):
+                index.create(connection, checkfirst=True)  # MySQL may have been killed between a table and its index
             views.create(connection)
             connection.execute(update(_VERSION), {"version_num": REVISIONS[-1]})
 
