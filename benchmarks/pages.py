@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import date
+from pathlib import Path
 
 from benchmarks import machine
 
@@ -24,3 +25,18 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]
         ['| net | ms |', '| --- | --- |', '| MLP | 2 |']
     """
     return [f"| {' | '.join(map(str, row))} |" for row in (columns, ["---"] * len(columns), *rows)]
+
+
+def put(page: Path, name: str, lines: Iterable[str]) -> None:
+    """Replace what stands between `<!-- name -->` and `<!-- end of name -->` in a page that is written by hand.
+
+    Raises:
+        ValueError: the page has no such place.
+    """
+    text = page.read_text(encoding="utf-8")
+    begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
+    before, found, rest = text.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise ValueError(f"{page} has no place for {name}: {begin.strip()} ... {end}")
+    page.write_text(before + begin + "\n".join([*lines, ""]) + end + after, encoding="utf-8")

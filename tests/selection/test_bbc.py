@@ -16,23 +16,9 @@ from foldtune.selection.gains import aligned_gains, alignment_errors, reference_
 from foldtune.selection.resampling import group_units, row_units
 from foldtune.selection.scorers import BinaryRanking, EachDraw, RowMeans, Scorer, ScoreRows, mean_over_folds
 from foldtune.values import Direction, Floats, Rows
-from tests.selection.worlds import all_complete, beta_9_6, corrected, folds, independent
+from tests.selection.worlds import all_complete, as_counts, authors_draws, beta_9_6, corrected, folds, independent
 
 DIRECTIONS: Any = st.sampled_from(["minimize", "maximize"])
-
-
-def authors_draws(predictions: Floats, indices: Rows) -> list[float]:
-    """`BBC_CV` of the authors' own simulation, on given bootstrap indices, shape (B, N)."""
-    scores = []
-    for in_samples in indices:
-        out_samples = sorted(set(range(len(predictions))) - set(in_samples.tolist()))
-        best = int(predictions[in_samples].mean(axis=0).argmax())
-        scores.append(float(predictions[out_samples, best].mean()))
-    return scores
-
-
-def as_counts(indices: Rows, n_rows: int) -> Floats:
-    return np.stack([np.bincount(one, minlength=n_rows) for one in indices]).astype(np.float64)
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(5, 40), st.integers(1, 8), DIRECTIONS)

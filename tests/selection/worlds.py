@@ -60,3 +60,17 @@ def corrected(
     scorer = RowMeans(values, np.zeros(n_rows, np.int64))
     units = units or row_units(n_rows)
     return correct(scorer, all_complete(n_trials), units=units, direction=direction, seed=seed, draws=draws)
+
+
+def authors_draws(predictions: Floats, indices: Rows) -> list[float]:
+    """`BBC_CV` of the authors' own simulation, on given bootstrap indices, shape (B, N)."""
+    scores = []
+    for in_samples in indices:
+        out_samples = sorted(set(range(len(predictions))) - set(in_samples.tolist()))
+        best = int(predictions[in_samples].mean(axis=0).argmax())
+        scores.append(float(predictions[out_samples, best].mean()))
+    return scores
+
+
+def as_counts(indices: Rows, n_rows: int) -> Floats:
+    return np.stack([np.bincount(one, minlength=n_rows) for one in indices]).astype(np.float64)

@@ -1,0 +1,101 @@
+"""The acceptance experiments of foldtune's statistics, at full size: what was expected, and what is seen.
+
+    python -m benchmarks.honesty              all of them, into docs/honesty.md: a quarter of an hour on one core
+    python -m benchmarks.honesty --share 0.1  a tenth of the repetitions, on the terminal alone
+    python -m benchmarks.honesty --only 3     one experiment, on the terminal alone
+
+The same experiments, smaller, are tests: tests/selection/test_acceptance.py.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks import (
+    honesty_curves,
+    honesty_kernel,
+    honesty_leaks,
+    honesty_oracles,
+    honesty_rules,
+    honesty_selection,
+)
+from benchmarks.honesty_claims import Claim, Experiment
+from benchmarks.pages import origin, put, table
+from foldtune.search.optuna_parts import quiet
+
+PAGE = Path(__file__).parents[1] / "docs" / "honesty.md"
+FAMILIES = (honesty_oracles, honesty_selection, honesty_kernel, honesty_rules, honesty_curves, honesty_leaks)
+EXPERIMENTS: tuple[Experiment, ...] = tuple(
+    sorted((one for family in FAMILIES for one in family.EXPERIMENTS), key=lambda one: one.number)
+)
+COLUMNS = ("experiment", "figure", "expected", "seen", "holds")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An experiment with its figures."""
+
+    experiment: Experiment
+    repetitions: int
+    claims: tuple[Claim, ...]
+    seconds: float
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run, and write the page; 1 where a figure is out of its bounds."""
+    options = _parser().parse_args(arguments)
+    quiet()
+    chosen = [one for one in EXPERIMENTS if not options.only or one.number in options.only]
+    seen = [_run(experiment, options.share) for experiment in chosen]
+    whole = not options.only and options.share == 1
+    if whole:
+        put(PAGE, "figures", lines(seen))
+    failed = [claim for one in seen for claim in one.claims if not claim.holds]
+    _say(f"{len(failed)} figures are out of their bounds" + (f"; written: {PAGE}" if whole else ""))
+    return 1 if failed else 0
+
+
+def lines(seen: Sequence[Seen]) -> list[str]:
+    """The table of the page."""
+    facts = [*origin("make honesty"), *(f"- Left out: {text}." for text in honesty_oracles.LEFT_OUT)]
+    rows = [
+        (
+            "" if index else f"{one.experiment.number}. {one.experiment.title} ({one.repetitions} times)",
+            claim.what.strip(),
+            claim.expected,
+            claim.figure,
+            "yes" if claim.holds else "**no**",
+        )
+        for one in seen
+        for index, claim in enumerate(one.claims)
+    ]
+    return [*facts, "", *table(COLUMNS, rows)]
+
+
+def _run(experiment: Experiment, share: float) -> Seen:
+    repetitions = max(2 if experiment.full > 1 else 1, round(experiment.full * share))
+    began = time.monotonic()
+    claims = tuple(experiment.claims(repetitions))
+    seen = Seen(experiment, repetitions, claims, time.monotonic() - began)
+    _say(f"{experiment.number}. {experiment.title} ({repetitions} times): {seen.seconds:.1f} s")
+    for claim in claims:
+        _say(f"   {'ok' if claim.holds else 'NO'}  {claim.what}: {claim.figure}  [{claim.expected}]")
+    return seen
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.honesty", description=__doc__.partition("\n")[0])
+    parser.add_argument("--only", nargs="+", type=int, metavar="NUMBER", help="experiments, by number")
+    parser.add_argument("--share", type=float, default=1.0, help="of the repetitions (%(default)s)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,164 @@
+"""Experiments on the correction for selection, and on confirmation: worlds without training, whose truth is known."""
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from benchmarks.honesty_claims import Claim, Experiment, near
+from foldtune.selection.bbc import Candidates, correct
+from foldtune.selection.gains import aligned_gains
+from foldtune.selection.resampling import row_units
+from foldtune.selection.scorers import RowMeans
+from foldtune.selection.winner import Finalist, confirm, repeats_help, to_confirm
+from foldtune.values import Floats
+from tests.selection.worlds import Abilities, beta_9_6, coins, corrected, halving, independent
+
+TRIALS = 90
+EXEMPT = 5
+
+
+def random_search(studies: int, abilities: Abilities, *, n_rows: int, n_trials: int) -> Floats:
+    """Naive, corrected, true score of the chosen, whether its interval and a naive normal one hold it, (5,)."""
+    found = []
+    for seed in range(studies):
+        generator = np.random.default_rng(seed)
+        truth = abilities(n_trials, generator)
+        hits = independent(n_rows, truth, generator)
+        true = truth[hits.mean(axis=0).argmax()]
+        study = corrected(hits, seed=seed)
+        low, high = study.interval()
+        half = 1.96 * np.sqrt(study.naive * (1 - study.naive) / n_rows)
+        found.append((study.naive, study.score, true, low <= true <= high, abs(study.naive - true) <= half))
+    means: Floats = np.array(found, dtype=np.float64).mean(axis=0)
+    return means
+
+
+def noise(studies: int, *, n_rows: int, naive: float, normal: float) -> list[Claim]:
+    """Labels of noise: every configuration guesses."""
+    found, score, _, covered, wald = random_search(studies, coins, n_rows=n_rows, n_trials=100)
+    return [
+        near("naive best", found, naive, 0.02),
+        near("corrected score (truth 0.500)", score, 0.5, 0.01),
+        Claim("its 95% interval holds the truth", covered, low=0.95),
+        Claim("a normal interval around the naive best holds it", wald, high=normal),
+    ]
+
+
+def published(studies: int, *, n_rows: int, n_trials: int, expected: tuple[float, float, float]) -> list[Claim]:
+    """A cell of the design of Tsamardinos, Greasidou and Borboudakis (2018), section 5.1."""
+    naive, score, true, covered, _ = random_search(studies, beta_9_6, n_rows=n_rows, n_trials=n_trials)
+    whats = ("naive best", "corrected score", "true score of the chosen")
+    return [
+        *(near(what, seen, saw, 0.01) for what, seen, saw in zip(whats, (naive, score, true), expected, strict=True)),
+        Claim("corrected minus true", score - true, -0.01, 0.003),
+        Claim("the 95% interval holds the truth", covered, low=0.95),
+    ]
+
+
+def pruned_search(abilities: Abilities, *, growth: float, seed: int) -> tuple[float, float, float]:
+    """Completed trials alone, all trials aligned, truth: two thirds of the trials dropped at each of two rungs."""
+    generator = np.random.default_rng(seed)
+    truth = abilities(TRIALS, generator)
+    hits = halving(200, truth, generator, correlation=0.9, growth=growth)
+    stopped = np.zeros(TRIALS, np.int64)
+    alive = np.arange(TRIALS)
+    for rung in (0, 1):
+        alive = alive[np.argsort(-hits[rung][:, alive].mean(axis=0))[: len(alive) // 3]]
+        stopped[alive] = rung + 1
+    exempt = generator.permutation(TRIALS)[:EXEMPT]
+    stopped[exempt] = 2
+    last = np.stack([hits[rung][:, trial] for trial, rung in enumerate(stopped)], axis=1)
+    reference = np.stack([one[:, exempt].mean(axis=0) for one in hits], axis=1)
+    complete, units = stopped == 2, row_units(200)
+    found = []
+    for columns in (np.flatnonzero(complete), np.arange(TRIALS)):
+        gains = aligned_gains(reference, stopped[columns])
+        trials = Candidates(columns, complete[columns], gains)
+        scorer = RowMeans(last[:, columns], np.zeros(200, np.int64))
+        found.append(correct(scorer, trials, units=units, direction="maximize", seed=seed, draws=150))
+    winner = np.flatnonzero(complete)[last[:, complete].mean(axis=0).argmax()]
+    return found[0].score, found[1].score, float(truth[winner])
+
+
+def pruning(studies: int, *, growth: float) -> list[Claim]:
+    """Labels of noise, with pruning."""
+    found = [pruned_search(coins, growth=growth, seed=seed) for seed in range(studies)]
+    alone, aligned, _ = np.mean(found, axis=0)
+    return [
+        Claim("corrected by completed trials alone (truth 0.500)", alone, 0.515, 0.535),
+        near("corrected with pruned trials aligned", aligned, 0.5, 0.01),
+    ]
+
+
+def unequal_pruning(studies: int) -> list[Claim]:
+    """Configurations that differ, with pruning."""
+    found = [pruned_search(beta_9_6, growth=0.2, seed=seed) for seed in range(studies)]
+    _, aligned, true = np.mean(found, axis=0)
+    return [Claim("corrected minus true", aligned - true, -0.02, 0.005)]
+
+
+def confirmed_search(generator: np.random.Generator, sample: float, split: float) -> tuple[float, ...]:
+    """Quality and optimism of the first run's best and of the confirmed winner, and whether repeats seem to help."""
+    quality, rows = generator.standard_normal(100), sample * generator.standard_normal(100)
+    scores = quality[:, None, None] + rows[:, None, None] + split * np.sqrt(5) * generator.standard_normal((100, 5, 5))
+    once = scores[:, 0].mean(axis=1)
+    top = to_confirm(list(enumerate(once)), "maximize", 100)
+    found = confirm([Finalist(number, scores[number]) for number in top], "maximize", 1 / 4)
+    return (
+        quality[top[0]],
+        once[top[0]] - quality[top[0]],
+        quality[found.winner],
+        found.means[0] - quality[found.winner],
+        repeats_help(found.run_to_run, np.hypot(sample, split)),
+    )
+
+
+def _confirmed(studies: int, sample: float, split: float) -> Floats:
+    generator = np.random.default_rng(0)
+    means: Floats = np.mean([confirmed_search(generator, sample, split) for _ in range(studies)], axis=0)
+    return means
+
+
+def confirmation_pays(studies: int) -> list[Claim]:
+    """Partitions and seeds change scores more than the rows do."""
+    best, flattery, winner, left, helps = _confirmed(studies, sample=0.5, split=0.7)
+    return [
+        Claim("true quality gained by confirming, in its standard deviations", winner - best, low=0.15),
+        Claim("optimism left, as a share of what it was", left / flattery, high=0.7),
+        Claim("studies in which repeats are said to help", helps, low=0.95),
+    ]
+
+
+def confirmation_brings_nothing(studies: int) -> list[Claim]:
+    """The rows are the noise."""
+    best, _, winner, _, helps = _confirmed(studies, sample=1.0, split=0.3)
+    return [
+        Claim("true quality gained by confirming, in its standard deviations", winner - best, -0.02, 0.12),
+        Claim("studies in which repeats are said to help", helps, high=0.05),
+    ]
+
+
+def _cell(n_rows: int, n_trials: int, *expected: float) -> Callable[[int], list[Claim]]:
+    naive, score, true = expected
+    return partial(published, n_rows=n_rows, n_trials=n_trials, expected=(naive, score, true))
+
+
+EXPERIMENTS = (
+    Experiment(
+        1,
+        "Noise labels, 200 rows, 100 configurations, random search",
+        partial(noise, n_rows=200, naive=0.587, normal=0.1),
+        full=1000,
+        small=200,
+    ),
+    Experiment(1, "The same, 500 rows", partial(noise, n_rows=500, naive=0.557, normal=0.1), full=1000),
+    Experiment(1, "Published design, 100 rows, 50 configurations", _cell(100, 50, 0.867, 0.822, 0.829), 1000, 150),
+    Experiment(1, "Published design, 200 rows, 100 configurations", _cell(200, 100, 0.875, 0.847, 0.853), 1000, 150),
+    Experiment(1, "Published design, 1000 rows, 100 configurations", _cell(1000, 100, 0.866, 0.859, 0.863), 400),
+    Experiment(3, "Noise labels, 90 trials halved at two rungs, 200 rows", partial(pruning, growth=0.0), 1000, 100),
+    Experiment(3, "The same, scores growing with epochs", partial(pruning, growth=0.2), 1000, 100),
+    Experiment(3, "The same, configurations that differ", unequal_pruning, 1000, 100),
+    Experiment(7, "Top 10 of 100 on 4 fresh partitions; noise: rows 0.5, partitions 0.7", confirmation_pays, 4000, 400),
+    Experiment(7, "The same; noise: rows 1.0, partitions 0.3", confirmation_brings_nothing, 4000, 400),
+)
