@@ -3,13 +3,15 @@
 # make bench  speed and memory beside peers, into benchmarks/RESULTS.md, and two pages on the packed engine; half an hour
 # make bench-storage  large studies and many processes, into benchmarks/STORAGE.md; half an hour, with PostgreSQL
 # make quality  time to a score beside Optuna scripts, into benchmarks/QUALITY.md; an hour on two quiet cores
+# make honesty  the acceptance experiments of the statistics at full size, into docs/honesty.md; half an hour on one core
+# make honesty-data DATA=folder  real data end to end, into the same page; ten minutes
 # make chaos  120 processes killed, servers stopped, disks filled; prints what it cost; half an hour on a quiet machine
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 DEMO_STORAGE := sqlite:///foldtune.db
 
-.PHONY: demo test unit check fix bench bench-storage quality chaos clean
+.PHONY: demo test unit check fix bench bench-storage quality honesty honesty-data chaos clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/installed
@@ -41,6 +43,12 @@ bench-storage: $(VENV)/installed
 
 quality: $(VENV)/installed
 	$(BIN)/python -m benchmarks.quality
+
+honesty: $(VENV)/bench
+	$(BIN)/python -m benchmarks.honesty
+
+honesty-data: $(VENV)/bench
+	$(BIN)/python -m benchmarks.honesty_data $(DATA)
 
 chaos: $(VENV)/installed
 	FOLDTUNE_CHAOS=30 $(BIN)/pytest tests/chaos --durations 10

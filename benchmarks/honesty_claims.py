@@ -47,7 +47,9 @@ class Claim:
         """The bounds as text; nothing where nothing is promised."""
         low, high = (math.isfinite(end) for end in (self.low, self.high))
         if low and high:
-            return self._text(self.low) if self.low == self.high else f"{self._text(self.low)} to {self._text(self.high)}"
+            return (
+                self._text(self.low) if self.low == self.high else f"{self._text(self.low)} to {self._text(self.high)}"
+            )
         if low or high:
             return f"at least {self._text(self.low)}" if low else f"at most {self._text(self.high)}"
         return ""

@@ -165,7 +165,9 @@ def hidden(studies: int) -> list[Claim]:
     """What is no locked test."""
     score = float(np.mean([hidden_study(seed) for seed in range(studies)]))
     error = _error(studies * ROWS // FOLDS)
-    return [Claim("score on the hidden fold: too good, so foldtune locks rows before it splits", score, 0.5 + 2 * error)]
+    return [
+        Claim("score on the hidden fold: too good, so foldtune locks rows before it splits", score, 0.5 + 2 * error)
+    ]
 
 
 def nested(studies: int) -> list[Claim]:

@@ -22,9 +22,7 @@ from foldtune.values import Floats, Fold, Rows
 from tests.chaos.arena import Arena
 
 SCREENED, KEPT = 5000, 100
-SCREENING = PreprocessingSpec.model_validate(
-    {"numeric": [{"use": "sklearn.feature_selection:SelectKBest", "k": KEPT}]}
-)
+SCREENING = PreprocessingSpec.model_validate({"numeric": [{"use": "sklearn.feature_selection:SelectKBest", "k": KEPT}]})
 GROUPED: tuple[dict[str, Any], ...] = (
     {"use": "GroupKFold", "n_splits": 4},
     {"use": "StratifiedGroupKFold", "n_splits": 4},
@@ -87,7 +85,9 @@ def overlaps(data_sets: int) -> list[Claim]:
         generator = np.random.default_rng(seed)
         target = np.arange(60) % 2
         groups, time = generator.integers(12, size=60), generator.permutation(60).astype(np.float64)
-        grouped, timed = (made(np.zeros((60, 1)), target, groups=one, time=two) for one, two in ((groups, None), (None, time)))
+        grouped, timed = (
+            made(np.zeros((60, 1)), target, groups=one, time=two) for one, two in ((groups, None), (None, time))
+        )
         for splitter in GROUPED:
             for fold in make_folds(grouped, splitter, seed):
                 shared += sum(groups[one] == groups[other] for one, other in product(fold.train, fold.valid))

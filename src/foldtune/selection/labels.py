@@ -209,7 +209,7 @@ EXPLANATIONS: Mapping[str, Explanation] = MappingProxyType(
         "prediction interval": Explanation(
             "prediction interval",
             "Where a new row's value lies, by the errors on rows that the models did not train on. With the fold "
-            "models kept (CV+) a 90% interval is certain to hold 80% of new rows and usually holds 90%; around a "
+            "models kept (CV+) a 90% interval holds at least about 80% of new rows, and usually 90%; around a "
             "refitted model there is no guarantee. Groups and time have none.",
             "Barber, Candès, Ramdas and Tibshirani 2021",
         ),
