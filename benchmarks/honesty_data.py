@@ -182,14 +182,14 @@ def lines(found: Sequence[Outcome], size: Size) -> list[str]:
     covered, flattered = sum(one.covered for one in found), sum(one.score["naive"] < one.locked for one in found)
     overlap = sum(_overlap(one.score["interval"], one.test["interval"]) for one in found)
     budget = (
-        f"Budget: {size.trials} trials of TPE, 5 folds, {size.epochs} epochs, successive halving; a quarter of the rows (for "
-        f"parkinsons, of the subjects) locked; {size.outer} outer folds of nested cross-validation for the first seed. "
+        f"Budget: {size.trials} trials of TPE, 5 folds, {size.epochs} epochs, successive halving; a quarter of the rows "
+        f"(for parkinsons, of the subjects) locked; {size.outer} outer folds of nested cross-validation for the first seed. "
         "Lower is better."
     )
     count = len(found)
     summary = (
         f"The corrected score's interval holds the locked test's score in {covered} of {count} studies, and meets that "
-        f"score's own interval in {overlap}. The naive best looks better than the locked test in {flattered} of {count}. "
+        f"score's own interval in {overlap}. The naive best looks better than the locked test in {flattered}. "
         "The locked score has errors of its own, from few rows and one training run, so that less than 95% of the "
         "intervals may hold it; and its model trains on all development rows, the folds' on four fifths of them."
     )
