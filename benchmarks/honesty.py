@@ -1,6 +1,7 @@
 """The acceptance experiments of foldtune's statistics, at full size: what was expected, and what is seen.
 
     python -m benchmarks.honesty              all of them, into docs/honesty.md: a quarter of an hour on one core
+    python -m benchmarks.honesty --keep DIR   the same; what is in that folder is not run again
     python -m benchmarks.honesty --share 0.1  a tenth of the repetitions, on the terminal alone
     python -m benchmarks.honesty --only 3     one experiment, on the terminal alone
 
@@ -8,10 +9,11 @@ The same experiments, smaller, are tests: tests/selection/test_acceptance.py.
 """
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks import (
@@ -49,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     quiet()
     chosen = [one for one in EXPERIMENTS if not options.only or one.number in options.only]
-    seen = [_run(experiment, options.share) for experiment in chosen]
+    seen = [_told(experiment, options.share, options.keep) for experiment in chosen]
     whole = not options.only and options.share == 1
     if whole:
         put(PAGE, "figures", lines(seen))
@@ -75,14 +77,27 @@ def lines(seen: Sequence[Seen]) -> list[str]:
     return [*facts, "", *table(COLUMNS, rows)]
 
 
-def _run(experiment: Experiment, share: float) -> Seen:
+def _told(experiment: Experiment, share: float, keep: Path | None) -> Seen:
     repetitions = max(2 if experiment.full > 1 else 1, round(experiment.full * share))
+    seen = _run(experiment, repetitions, keep and keep / f"{experiment.number}. {experiment.title}.json")
+    _say(f"{experiment.number}. {experiment.title} ({repetitions} times): {seen.seconds:.1f} s")
+    for claim in seen.claims:
+        _say(f"   {'ok' if claim.holds else 'NO'}  {claim.what}: {claim.figure}  [{claim.expected}]")
+    return seen
+
+
+def _run(experiment: Experiment, repetitions: int, file: Path | None) -> Seen:
+    """The figures, from a file where they were kept with as many repetitions."""
+    kept = json.loads(file.read_text(encoding="utf-8")) if file and file.exists() else {}
+    if kept.get("repetitions") == repetitions:
+        return Seen(experiment, repetitions, tuple(Claim(**claim) for claim in kept["claims"]), kept["seconds"])
     began = time.monotonic()
     claims = tuple(experiment.claims(repetitions))
     seen = Seen(experiment, repetitions, claims, time.monotonic() - began)
-    _say(f"{experiment.number}. {experiment.title} ({repetitions} times): {seen.seconds:.1f} s")
-    for claim in claims:
-        _say(f"   {'ok' if claim.holds else 'NO'}  {claim.what}: {claim.figure}  [{claim.expected}]")
+    if file:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        written = {"repetitions": repetitions, "seconds": seen.seconds, "claims": [asdict(claim) for claim in claims]}
+        file.write_text(json.dumps(written, default=float), encoding="utf-8")
     return seen
 
 
@@ -94,6 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.honesty", description=__doc__.partition("\n")[0])
     parser.add_argument("--only", nargs="+", type=int, metavar="NUMBER", help="experiments, by number")
     parser.add_argument("--share", type=float, default=1.0, help="of the repetitions (%(default)s)")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where figures are kept, and taken from")
     return parser
 
 

@@ -14,14 +14,14 @@ class Claim:
         seen: the figure.
         low: the least that was expected.
         high: the most.
-        digits: of the table.
+        form: how the table writes it.
         steady: whether a small run can tell, too.
 
     Example:
         >>> claim = Claim("naive best", 0.5861, 0.567, 0.607)
         >>> claim.expected, claim.figure, claim.holds
         ('0.567 to 0.607', '0.586', True)
-        >>> Claim("rows on both sides", 2, 0, 0, digits=0).holds, Claim("no promise", 0.5).expected
+        >>> Claim("rows on both sides", 2, 0, 0, form=".0f").holds, Claim("no promise", 0.5).expected
         (False, '')
     """
 
@@ -29,7 +29,7 @@ class Claim:
     seen: float
     low: float = -math.inf
     high: float = math.inf
-    digits: int = 3
+    form: str = ".3f"
     steady: bool = True
 
     @property
@@ -55,7 +55,7 @@ class Claim:
         return ""
 
     def _text(self, number: float) -> str:
-        return f"{number:.{self.digits}f}"
+        return f"{number:{self.form}}"
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,6 @@ class Experiment:
     small: int | None = None
 
 
-def near(what: str, seen: float, expected: float, within: float, *, digits: int = 3) -> Claim:
+def near(what: str, seen: float, expected: float, within: float) -> Claim:
     """A figure around an expected one."""
-    return Claim(what, seen, expected - within, expected + within, digits)
+    return Claim(what, seen, expected - within, expected + within)

@@ -119,17 +119,19 @@ def efficiency(studies: int, *, noise: Noise) -> list[Claim]:
             "configurations seen, for each one without pruning",
             float(np.mean([len(one.epochs) for one in ours])) / FULL,
             low=6.0,
-            digits=1,
+            form=".1f",
         ),
-        Claim("the pick's true quality, above that without pruning", float(gains.mean()), 0.0, digits=4, steady=False),
-        Claim("the same, in standard errors", float(gains.mean() / error), low=2.0, digits=1, steady=False),
-        Claim("searches that change with the order of the folds", sum(other), 0, 0, digits=0),
+        Claim(
+            "the pick's true quality, above that without pruning", float(gains.mean()), 0.0, form=".4f", steady=False
+        ),
+        Claim("the same, in standard errors", float(gains.mean() / error), low=2.0, form=".1f", steady=False),
+        Claim("searches that change with the order of the folds", sum(other), 0, 0, form=".0f"),
         Claim("optimism of the pick", float(np.mean([one.optimism for one in ours]))),
         Claim("optimism without pruning", float(np.mean([one.optimism for one in theirs]))),
     ]
 
 
 EXPERIMENTS = (
-    Experiment(6, "Crossing curves, noise 0.05, 40 x 5 x 27 fold-epochs", partial(efficiency, noise=SOME), 150, 3),
+    Experiment(6, "Crossing curves, noise 0.05, 40 x 5 x 27 fold-epochs", partial(efficiency, noise=SOME), 150, 5),
     Experiment(6, "The same, noise 0.10", partial(efficiency, noise=MUCH), 150),
 )

@@ -9,7 +9,6 @@ Every study runs through the command line; what is shown is what `--json` says.
 
 import argparse
 import json
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,9 +19,9 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.honesty import PAGE
+from benchmarks.honesty_command import foldtune
 from benchmarks.pages import origin, put, table
 
-MAIN = "from foldtune.cli.main import script; script()"
 COLUMNS = (
     "data set",
     "seed",
@@ -163,28 +162,14 @@ def searched(data_set: DataSet, seed: int, size: Size, folder: Path, *, nested: 
     return Outcome(data_set.name, seed, shown["score"], audits["test"], audits.get("nested"))
 
 
-def foldtune(folder: str, *arguments: str) -> dict[str, Any]:
-    """What a command prints as JSON.
-
-    Raises:
-        RuntimeError: it failed.
-    """
-    command = [sys.executable, "-c", MAIN, *arguments, "--json"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"foldtune {' '.join(arguments)}: {done.stderr[-3000:]}")
-    printed: dict[str, Any] = json.loads(done.stdout)
-    return printed
-
-
 def lines(found: Sequence[Outcome], size: Size) -> list[str]:
     """The part of the page."""
     covered, flattered = sum(one.covered for one in found), sum(one.score["naive"] < one.locked for one in found)
     overlap = sum(_overlap(one.score["interval"], one.test["interval"]) for one in found)
     budget = (
-        f"Budget: {size.trials} trials of TPE, 5 folds, {size.epochs} epochs, successive halving; a quarter of the rows "
-        f"(for parkinsons, of the subjects) locked; {size.outer} outer folds of nested cross-validation for the first seed. "
-        "Lower is better."
+        f"Budget: {size.trials} trials of TPE, 5 folds, {size.epochs} epochs, successive halving; a quarter of the "
+        "rows (for parkinsons, of the subjects) locked; for the first seed, nested cross-validation with "
+        f"{size.outer} outer folds. Lower is better."
     )
     count = len(found)
     summary = (

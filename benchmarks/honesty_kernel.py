@@ -146,7 +146,7 @@ def tpe(studies: int) -> list[Claim]:
         Claim("corrected score: better, and still too good", score, 0.505, naive - 0.03),
         Claim("its 95% interval holds the truth (not promised)", covered, steady=False),
         chance("locked test", locked, studies * LOCKED),
-        Claim("the report says that adaptive search is not corrected for", said, 1, 1, digits=0),
+        Claim("the report says that adaptive search is not corrected for", said, 1, 1, form=".0f"),
     ]
 
 

@@ -75,7 +75,7 @@ def prior(_: int) -> list[Claim]:
     target = np.arange(50) % 2
     folds = make_folds(made(np.zeros((50, 1)), target), "LeaveOneOut", 0)
     hits = [float((target[fold.train].mean() > 0.5) == target[fold.valid[0]]) for fold in folds]
-    return [Claim("accuracy of the larger class", float(np.mean(hits)), 0, 0, digits=1)]
+    return [Claim("accuracy of the larger class", float(np.mean(hits)), 0, 0, form=".1f")]
 
 
 def overlaps(data_sets: int) -> list[Claim]:
@@ -96,9 +96,9 @@ def overlaps(data_sets: int) -> list[Claim]:
         development, held = lock_test_rows(grouped, 0.25, seed)
         locked += sum(groups[one] == groups[other] for one, other in product(development, held))
     return [
-        Claim("pairs of one group on both sides of a fold", shared, 0, 0, digits=0),
-        Claim("pairs nearer in time than the gap on both sides of a fold", near_in_time, 0, 0, digits=0),
-        Claim("pairs of one group on both sides of the lock", locked, 0, 0, digits=0),
+        Claim("pairs of one group on both sides of a fold", shared, 0, 0, form=".0f"),
+        Claim("pairs nearer in time than the gap on both sides of a fold", near_in_time, 0, 0, form=".0f"),
+        Claim("pairs of one group on both sides of the lock", locked, 0, 0, form=".0f"),
     ]
 
 
@@ -116,8 +116,8 @@ def locked_rows(studies: int) -> list[Claim]:
         one, two = (_outcome(_searched(_study(inputs, y, seed))) for inputs in (x, other))
         differing += sum(left != right for left, right in zip(one, two, strict=True))
     return [
-        Claim("locked rows that a study gets to see", reading, 0, 0, digits=0),
-        Claim("trials that change with what stands in locked rows", differing, 0, 0, digits=0),
+        Claim("locked rows that a study gets to see", reading, 0, 0, form=".0f"),
+        Claim("trials that change with what stands in locked rows", differing, 0, 0, form=".0f"),
     ]
 
 
@@ -128,8 +128,8 @@ def _study(x: Floats, y: Rows, seed: int) -> dict[str, Any]:
         "validation": {"use": "StratifiedKFold", "n_splits": 3},
         "model": {"use": "MLP", "n_blocks": 1, "d_block": {"int": [4, 16]}},
         "optimizer": {"use": "AdamW", "lr": {"float": [1e-3, 1e-1], "log": True}},
-        "training": {"epochs": 3, "batch_size": 32},
-        "search": {"trials": 4, "seed": seed},
+        "training": {"epochs": 2, "batch_size": 32},
+        "search": {"trials": 3, "seed": seed},
     }
 
 
@@ -166,10 +166,10 @@ def killed(kills: int) -> list[Claim]:
     trials = sum(left != right for left, right in zip(_outcome(one), _outcome(two), strict=True))
     assert one.best is not None and two.best is not None
     return [
-        Claim("processes killed", happened, kills, kills, digits=0),
-        Claim("splits that differ", one.record.split_fingerprint != two.record.split_fingerprint, 0, 0, digits=0),
-        Claim("trials that differ in any bit", trials, 0, 0, digits=0),
-        Claim("winners that differ", one.best.number != two.best.number, 0, 0, digits=0),
+        Claim("processes killed", happened, kills, kills, form=".0f"),
+        Claim("splits that differ", one.record.split_fingerprint != two.record.split_fingerprint, 0, 0, form=".0f"),
+        Claim("trials that differ in any bit", trials, 0, 0, form=".0f"),
+        Claim("winners that differ", one.best.number != two.best.number, 0, 0, form=".0f"),
     ]
 
 

@@ -23,7 +23,7 @@ def authors_algorithm(studies: int) -> list[Claim]:
     for n_rows, n_trials in CELLS:
         differences = [_difference(n_rows, n_trials, seed) for seed in range(studies)]
         what = f"largest difference of a draw's score: {n_rows} rows, {n_trials} configurations"
-        claims.append(Claim(what, float(np.max(differences)), high=1e-12, digits=14))
+        claims.append(Claim(what, float(np.max(differences)), high=1e-12, form=".1g"))
     return claims
 
 
@@ -45,7 +45,7 @@ def mapie(studies: int) -> list[Claim]:
             f"largest difference of an interval's end, level {level}",
             float(np.max([_beside_mapie(seed, level) for seed in range(studies)])),
             high=1e-9,
-            digits=12,
+            form=".1g",
         )
         for level in LEVELS
     ]

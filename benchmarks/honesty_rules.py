@@ -37,7 +37,7 @@ def epoch_rule(studies: int) -> list[Claim]:
         Claim("each fold's own best epoch flatters by", float(np.mean(own)), low=0.07),
         Claim("the mean curve's best epoch flatters by", float(np.mean(common)), low=0.03),
         near("the other folds' best epoch flatters by", float(np.mean(ours)), 0.0, 0.01),
-        Claim("folds whose epoch moves with their own curve", moved, 0, 0, digits=0),
+        Claim("folds whose epoch moves with their own curve", moved, 0, 0, form=".0f"),
     ]
 
 
@@ -60,7 +60,7 @@ def moons(_: int) -> list[Claim]:
         "P(better)": (without.better, 0.7726),
         "P(they differ by less than 0.01)": (found.same, 0.4317),
     }
-    return [Claim(what, round(seen, 4), known, known, digits=4) for what, (seen, known) in figures.items()]
+    return [Claim(what, round(seen, 4), known, known, form=".4f") for what, (seen, known) in figures.items()]
 
 
 def ridge_differences(generator: np.random.Generator, *, repeats: int, n_rows: int = 100, half: int = 10) -> Floats:
@@ -129,7 +129,7 @@ def coverage(studies: int) -> list[Claim]:
 
 EXPERIMENTS = (
     Experiment(4, "Flat curve at 0.70, 5 folds of 40 rows, 50 epochs", epoch_rule, full=1000, small=150),
-    Experiment(5, "scikit-learn's gallery: moons, two SVMs, 10 x 10 folds", moons, full=1, small=1),
+    Experiment(5, "scikit-learn's gallery: moons, two SVMs, 10 x 10 folds", moons, full=1),
     Experiment(5, "Two exchangeable ridge regressions, 5 x 5 folds", false_alarms, full=4000, small=400),
     Experiment(8, "90% intervals of predictions, 100 rows, 20 features", coverage, full=4000, small=400),
 )

@@ -1,6 +1,5 @@
 """Experiments on the correction for selection, and on confirmation: worlds without training, whose truth is known."""
 
-from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -45,13 +44,23 @@ def noise(studies: int, *, n_rows: int, naive: float, normal: float) -> list[Cla
     ]
 
 
-def published(studies: int, *, n_rows: int, n_trials: int, expected: tuple[float, float, float]) -> list[Claim]:
-    """A cell of the design of Tsamardinos, Greasidou and Borboudakis (2018), section 5.1."""
+def published(
+    studies: int, *, n_rows: int, n_trials: int, expected: tuple[float, ...], below: float = 0.01
+) -> list[Claim]:
+    """A cell of the design of Tsamardinos, Greasidou and Borboudakis (2018), section 5.1.
+
+    Args:
+        studies: repetitions.
+        n_rows: N.
+        n_trials: C.
+        expected: naive best, corrected score and true score of the chosen.
+        below: by how much the correction may be too strict.
+    """
     naive, score, true, covered, _ = random_search(studies, beta_9_6, n_rows=n_rows, n_trials=n_trials)
     whats = ("naive best", "corrected score", "true score of the chosen")
     return [
         *(near(what, seen, saw, 0.01) for what, seen, saw in zip(whats, (naive, score, true), expected, strict=True)),
-        Claim("corrected minus true", score - true, -0.01, 0.003),
+        Claim("corrected minus true", score - true, -below, 0.003),
         Claim("the 95% interval holds the truth", covered, low=0.95),
     ]
 
@@ -139,11 +148,6 @@ def confirmation_brings_nothing(studies: int) -> list[Claim]:
     ]
 
 
-def _cell(n_rows: int, n_trials: int, *expected: float) -> Callable[[int], list[Claim]]:
-    naive, score, true = expected
-    return partial(published, n_rows=n_rows, n_trials=n_trials, expected=(naive, score, true))
-
-
 EXPERIMENTS = (
     Experiment(
         1,
@@ -153,9 +157,26 @@ EXPERIMENTS = (
         small=200,
     ),
     Experiment(1, "The same, 500 rows", partial(noise, n_rows=500, naive=0.557, normal=0.1), full=1000),
-    Experiment(1, "Published design, 100 rows, 50 configurations", _cell(100, 50, 0.867, 0.822, 0.829), 1000, 150),
-    Experiment(1, "Published design, 200 rows, 100 configurations", _cell(200, 100, 0.875, 0.847, 0.853), 1000, 150),
-    Experiment(1, "Published design, 1000 rows, 100 configurations", _cell(1000, 100, 0.866, 0.859, 0.863), 400),
+    Experiment(
+        1,
+        "Published design, 100 rows, 50 configurations",
+        partial(published, n_rows=100, n_trials=50, expected=(0.867, 0.822, 0.829), below=0.015),
+        full=1000,
+        small=150,
+    ),
+    Experiment(
+        1,
+        "Published design, 200 rows, 100 configurations",
+        partial(published, n_rows=200, n_trials=100, expected=(0.875, 0.847, 0.853)),
+        full=1000,
+        small=150,
+    ),
+    Experiment(
+        1,
+        "Published design, 1000 rows, 100 configurations",
+        partial(published, n_rows=1000, n_trials=100, expected=(0.866, 0.859, 0.863)),
+        full=400,
+    ),
     Experiment(3, "Noise labels, 90 trials halved at two rungs, 200 rows", partial(pruning, growth=0.0), 1000, 100),
     Experiment(3, "The same, scores growing with epochs", partial(pruning, growth=0.2), 1000, 100),
     Experiment(3, "The same, configurations that differ", unequal_pruning, 1000, 100),

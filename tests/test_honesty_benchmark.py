@@ -15,7 +15,7 @@ PAGE = honesty.PAGE.read_text(encoding="utf-8")
 def test_bounds_are_inclusive_and_said() -> None:
     assert near("score", 0.51, 0.5, 0.01).expected == "0.490 to 0.510"
     assert [Claim("score", seen, 0.4, 0.6).holds for seen in (0.4, 0.6, 0.39, 0.61)] == [True, True, False, False]
-    assert (Claim("t", 0.7503, 0.7503, 0.7503, digits=4).expected, Claim("p", 0.3).expected) == ("0.7503", "")
+    assert (Claim("t", 0.7503, 0.7503, 0.7503, form=".4f").expected, Claim("p", 0.3).expected) == ("0.7503", "")
     assert (Claim("a", 1, low=0.5).expected, Claim("a", 1, high=0.5).expected) == ("at least 0.500", "at most 0.500")
     assert not Claim("a score that is none", float("nan"), low=0.0).holds
 
