@@ -99,7 +99,7 @@ def _both(x: Floats, y: Floats, seed: int) -> list[tuple[tuple[float, float], tu
 
 def _ours(store: Store, fold: dict[str, Any], score: float) -> tuple[float, float]:
     trial = store.trial(store.study(fold["study"]).uuid, fold["trial"])
-    return score, float(trial.params["optimizer.lr"])
+    return score, float(str(trial.params["optimizer.lr"]))
 
 
 def _theirs(store: Store, name: str, x: Floats, y: Floats) -> tuple[float, float]:
