@@ -3,7 +3,7 @@
 # make bench  speed and memory beside peers, into benchmarks/RESULTS.md, and two pages on the packed engine; half an hour
 # make bench-storage  large studies and many processes, into benchmarks/STORAGE.md; half an hour, with PostgreSQL
 # make quality  time to a score beside Optuna scripts, into benchmarks/QUALITY.md; an hour on two quiet cores
-# make honesty  the acceptance experiments of the statistics at full size, into docs/honesty.md; half an hour on one core
+# make honesty  the acceptance experiments of the statistics at full size, into docs/honesty.md; a quarter of an hour on one core
 # make honesty-data DATA=folder  real data end to end, into the same page; ten minutes
 # make chaos  120 processes killed, servers stopped, disks filled; prints what it cost; half an hour on a quiet machine
 VENV ?= .venv

@@ -149,13 +149,20 @@ def study(data_set: DataSet, seed: int, size: Size) -> dict[str, Any]:
     }
 
 
+def written(data_set: DataSet, seed: int, size: Size, folder: Path, work: Path) -> Path:
+    """The study file of a data set in a folder of its own, its data beside it."""
+    frame = pd.read_csv(folder / data_set.file, encoding="utf-8-sig").rename(columns=str.strip)
+    data_set.prepared(frame).to_csv(work / "data.csv", index=False)
+    file = work / "study.yaml"
+    file.write_text(json.dumps(study(data_set, seed, size)), encoding="utf-8")
+    return file
+
+
 def searched(data_set: DataSet, seed: int, size: Size, folder: Path, *, nested: bool) -> Outcome:
     """A study, its locked test and, where asked for, nested cross-validation."""
-    frame = data_set.prepared(pd.read_csv(folder / data_set.file, encoding="utf-8-sig").rename(columns=str.strip))
     with TemporaryDirectory() as work:
-        frame.to_csv(Path(work) / "data.csv", index=False)
-        (Path(work) / "study.yaml").write_text(json.dumps(study(data_set, seed, size)), encoding="utf-8")
-        foldtune(work, "run", "study.yaml", *(("--nested", str(size.outer), "--yes") if nested else ()))
+        file = written(data_set, seed, size, folder, Path(work))
+        foldtune(work, "run", file.name, *(("--nested", str(size.outer), "--yes") if nested else ()))
         foldtune(work, "test", "honest")
         shown = foldtune(work, "show", "honest")
     audits = {audit["kind"]: audit for audit in shown["audits"]}

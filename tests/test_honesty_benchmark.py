@@ -3,11 +3,16 @@
 import re
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
-from benchmarks import honesty
+from benchmarks import honesty, honesty_data
 from benchmarks.honesty_claims import Claim, Experiment, near
+from benchmarks.honesty_data import DATA_SETS, QUICK, DataSet, Outcome, Size
 from benchmarks.pages import put
+from foldtune.search.plan import make_plan
+from foldtune.spec.load import read_spec
 
 PAGE = honesty.PAGE.read_text(encoding="utf-8")
 
@@ -52,3 +57,45 @@ def test_the_page_shows_every_experiment_at_full_size() -> None:
     wanted = {f"{one.number}. {one.title}" for one in honesty.EXPERIMENTS}
     assert wanted <= shown
     assert {int(text[0]) for text in shown} == set(range(1, 9))
+
+
+@pytest.mark.parametrize("data_set", DATA_SETS, ids=[one.name for one in DATA_SETS])
+def test_the_studies_of_real_data_can_be_run(data_set: DataSet, shared_data: Path, tmp_path: Path) -> None:
+    plan = make_plan(read_spec(honesty_data.written(data_set, 0, Size(), shared_data, tmp_path)))
+    table = pd.read_csv(tmp_path / "data.csv")
+    assert (len(plan.locked), plan.dataset.n_rows + len(plan.locked)) == (
+        pytest.approx(len(table) / 4, rel=0.1),
+        len(table),
+    )
+    assert {metric.direction for metric in plan.metrics[: plan.n_objectives]} == {"minimize"}
+    if "group" in data_set.section:
+        locked = table.index.isin(plan.locked)
+        assert not set(table["subject"][locked]) & set(table["subject"][~locked])
+
+
+def outcome(naive: float, locked: float) -> Outcome:
+    score = {"naive": naive, "corrected": 0.5, "interval": [0.4, 0.6]}
+    test = {"metric": "log_loss", "scores": {"log_loss": locked}, "interval": [0.3, 0.45]}
+    return Outcome("made", 0, score, test, None)
+
+
+def test_intervals_that_hold_the_locked_score_are_counted() -> None:
+    found = [outcome(0.3, 0.4), outcome(0.3, 0.61), outcome(0.7, 0.65)]
+    text = "\n".join(honesty_data.lines(found, Size()))
+    assert "holds the locked test's score in 1 of 3 studies, and meets that score's own interval in 3." in text
+    assert "looks better than the locked test in 2." in text
+    assert "| made | 0 | 0.300 | 0.500 | 0.400 to 0.600 | 0.610 | 0.300 to 0.450 | no |  |" in text
+
+
+@pytest.mark.slow
+def test_a_study_with_both_audits(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    x = generator.standard_normal((120, 2))
+    frame = pd.DataFrame({"a": x[:, 0], "b": x[:, 1], "species": np.where(x[:, 0] > 0, "x", "y")})
+    frame.to_csv(tmp_path / "made.csv", index=False)
+    made = DataSet("made", "made.csv", {"target": "species"})
+    found = honesty_data.searched(made, 0, QUICK, tmp_path, nested=True)
+    low, high = found.score["interval"]
+    assert low < found.score["corrected"] < high
+    assert found.score["naive"] > 0 and found.locked > 0
+    assert found.nested is not None and len(found.nested["fold_scores"]) == QUICK.outer
