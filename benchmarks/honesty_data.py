@@ -162,10 +162,10 @@ def searched(data_set: DataSet, seed: int, size: Size, folder: Path, *, nested: 
     """A study, its locked test and, where asked for, nested cross-validation."""
     with TemporaryDirectory() as work:
         file = written(data_set, seed, size, folder, Path(work))
-        foldtune(work, "run", file.name, *(("--nested", str(size.outer), "--yes") if nested else ()))
+        foldtune(work, "run", file.name, *(("--nested", str(size.outer)) if nested else ()))
         foldtune(work, "test", "honest")
         shown = foldtune(work, "show", "honest")
-    audits = {audit["kind"]: audit for audit in shown["audits"]}
+    audits = {audit["finding"]: audit for audit in shown["audits"]}
     return Outcome(data_set.name, seed, shown["score"], audits["test"], audits.get("nested"))
 
 

@@ -88,8 +88,8 @@ def _both(x: Floats, y: Floats, seed: int) -> list[tuple[tuple[float, float], tu
         pd.DataFrame(x, columns=list("abcde")).assign(y=y).to_csv(Path(folder) / "data.csv", index=False)
         study: dict[str, Any] = {**STUDY, "search": {**STUDY["search"], "seed": seed}}  # type: ignore[dict-item]
         (Path(folder) / "study.yaml").write_text(json.dumps(study), encoding="utf-8")
-        shown = foldtune(folder, "run", "study.yaml", "--nested", str(OUTER), "--yes")
-        (found,) = (audit for audit in shown["audits"] if audit["kind"] == "nested")
+        shown = foldtune(folder, "run", "study.yaml", "--nested", str(OUTER))
+        (found,) = (audit for audit in shown["audits"] if audit["finding"] == "nested")
         with closing(Store(f"sqlite:///{folder}/foldtune.db", create=False)) as store:
             return [
                 (_ours(store, fold, score), _theirs(store, fold["study"], x, y))
