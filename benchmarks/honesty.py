@@ -65,7 +65,7 @@ def lines(seen: Sequence[Seen]) -> list[str]:
     facts = [*origin("make honesty"), *(f"- Left out: {text}." for text in honesty_oracles.LEFT_OUT)]
     rows = [
         (
-            "" if index else f"{one.experiment.number}. {one.experiment.title} ({one.repetitions} times)",
+            "" if index else f"{one.experiment.number}. {one.experiment.title} ({_times(one.repetitions)})",
             claim.what.strip(),
             claim.expected,
             claim.figure,
@@ -80,7 +80,7 @@ def lines(seen: Sequence[Seen]) -> list[str]:
 def _told(experiment: Experiment, share: float, keep: Path | None) -> Seen:
     repetitions = max(2 if experiment.full > 1 else 1, round(experiment.full * share))
     seen = _run(experiment, repetitions, keep and keep / f"{experiment.number}. {experiment.title}.json")
-    _say(f"{experiment.number}. {experiment.title} ({repetitions} times): {seen.seconds:.1f} s")
+    _say(f"{experiment.number}. {experiment.title} ({_times(repetitions)}): {seen.seconds:.1f} s")
     for claim in seen.claims:
         _say(f"   {'ok' if claim.holds else 'NO'}  {claim.what}: {claim.figure}  [{claim.expected}]")
     return seen
@@ -99,6 +99,10 @@ def _run(experiment: Experiment, repetitions: int, file: Path | None) -> Seen:
         written = {"repetitions": repetitions, "seconds": seen.seconds, "claims": [asdict(claim) for claim in claims]}
         file.write_text(json.dumps(written, default=float), encoding="utf-8")
     return seen
+
+
+def _times(repetitions: int) -> str:
+    return "once" if repetitions == 1 else f"{repetitions} times"
 
 
 def _say(text: str) -> None:
