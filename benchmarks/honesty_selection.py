@@ -6,12 +6,12 @@ import numpy as np
 
 from benchmarks.honesty_claims import Claim, Experiment, near
 from foldtune.selection.bbc import Candidates, correct
-from foldtune.selection.gains import aligned_gains
+from foldtune.selection.gains import align
 from foldtune.selection.resampling import row_units
 from foldtune.selection.scorers import RowMeans
 from foldtune.selection.winner import Finalist, confirm, repeats_help, to_confirm
 from foldtune.values import Floats
-from tests.selection.worlds import Abilities, beta_9_6, coins, corrected, halving, independent
+from tests.selection.worlds import Abilities, beta_9_6, coins, corrected, halving, independent, learning
 
 TRIALS = 90
 EXEMPT = 5
@@ -65,34 +65,62 @@ def published(
     ]
 
 
-def pruned_search(abilities: Abilities, *, growth: float, seed: int) -> tuple[float, float, float]:
-    """Completed trials alone, all trials aligned, truth: two thirds of the trials dropped at each of two rungs."""
-    generator = np.random.default_rng(seed)
-    truth = abilities(TRIALS, generator)
-    hits = halving(200, truth, generator, correlation=0.9, growth=growth)
-    stopped = np.zeros(TRIALS, np.int64)
-    alive = np.arange(TRIALS)
-    for rung in (0, 1):
+def pruned_search(hits: list[Floats], truth: Floats, generator: np.random.Generator, seed: int) -> tuple[float, ...]:
+    """Completed trials alone, all trials aligned, truth: two thirds of the trials dropped at each rung, 5 exempt.
+
+    Args:
+        hits: which rows each trial gets right at each rung and, last, at its end, each of shape (N, C).
+        truth: at the end, shape (C,).
+        generator: of the exempt trials.
+        seed: of the correction.
+    """
+    n_rows, n_trials = hits[0].shape
+    stopped, end = np.zeros(n_trials, np.int64), len(hits) - 1
+    alive = np.arange(n_trials)
+    for rung in range(end):
         alive = alive[np.argsort(-hits[rung][:, alive].mean(axis=0))[: len(alive) // 3]]
         stopped[alive] = rung + 1
-    exempt = generator.permutation(TRIALS)[:EXEMPT]
-    stopped[exempt] = 2
+    exempt = generator.permutation(n_trials)[:EXEMPT]
+    stopped[exempt] = end
     last = np.stack([hits[rung][:, trial] for trial, rung in enumerate(stopped)], axis=1)
     reference = np.stack([one[:, exempt].mean(axis=0) for one in hits], axis=1)
-    complete, units = stopped == 2, row_units(200)
+    complete, units = stopped == end, row_units(n_rows)
     found = []
-    for columns in (np.flatnonzero(complete), np.arange(TRIALS)):
-        gains = aligned_gains(reference, stopped[columns])
-        trials = Candidates(columns, complete[columns], gains)
-        scorer = RowMeans(last[:, columns], np.zeros(200, np.int64))
+    for columns in (np.flatnonzero(complete), np.arange(n_trials)):
+        alignment = align(reference, stopped[columns], last[:, columns].mean(axis=0), "maximize")
+        trials = Candidates(columns, complete[columns], alignment)
+        scorer = RowMeans(last[:, columns], np.zeros(n_rows, np.int64))
         found.append(correct(scorer, trials, units=units, direction="maximize", seed=seed, draws=150))
     winner = np.flatnonzero(complete)[last[:, complete].mean(axis=0).argmax()]
     return found[0].score, found[1].score, float(truth[winner])
 
 
+def halved(seed: int, abilities: Abilities, growth: float) -> tuple[float, ...]:
+    """90 trials on 200 rows, halved at two rungs."""
+    generator = np.random.default_rng(seed)
+    truth = abilities(TRIALS, generator)
+    hits = halving(200, truth, generator, correlation=0.9, growth=growth)
+    return pruned_search(hits, truth, generator, seed)
+
+
+def learned(seed: int, alike: bool) -> tuple[float, ...]:
+    """90 trials on 200 rows that learn as nets do, halved at three rungs: from 0.6 to 0.95 all alike, or crossing."""
+    generator = np.random.default_rng(seed)
+    curves = np.tile([0.6, 0.8, 0.9, 0.95], (TRIALS, 1)) if alike else _crossing(generator)
+    return pruned_search(learning(200, curves, generator, correlation=0.9), curves[:, -1], generator, seed)
+
+
+def _crossing(generator: np.random.Generator) -> Floats:
+    """Accuracies after 1, 3, 9 and 27 epochs, (C, 4), that end around 0.95."""
+    end, rise = 0.97 - abs(generator.normal(0, 0.03, TRIALS)), generator.uniform(0.1, 0.5, TRIALS)
+    speed = np.exp(generator.normal(np.log(5), 0.5, TRIALS))
+    curves: Floats = end[:, None] - rise[:, None] * np.exp(-np.array([1, 3, 9, 27]) / speed[:, None])
+    return curves
+
+
 def pruning(studies: int, *, growth: float) -> list[Claim]:
     """Labels of noise, with pruning."""
-    found = [pruned_search(coins, growth=growth, seed=seed) for seed in range(studies)]
+    found = [halved(seed, coins, growth) for seed in range(studies)]
     alone, aligned, _ = np.mean(found, axis=0)
     return [
         Claim("corrected by completed trials alone (truth 0.500)", alone, 0.515, 0.535),
@@ -102,9 +130,18 @@ def pruning(studies: int, *, growth: float) -> list[Claim]:
 
 def unequal_pruning(studies: int) -> list[Claim]:
     """Configurations that differ, with pruning."""
-    found = [pruned_search(beta_9_6, growth=0.2, seed=seed) for seed in range(studies)]
+    found = [halved(seed, beta_9_6, 0.2) for seed in range(studies)]
     _, aligned, true = np.mean(found, axis=0)
     return [Claim("corrected minus true", aligned - true, -0.02, 0.005)]
+
+
+def learning_pruning(studies: int, *, alike: bool) -> list[Claim]:
+    """Curves that come close to a perfect score, where a gain that is added would pass it."""
+    alone, aligned, true = np.mean([learned(seed, alike) for seed in range(studies)], axis=0)
+    return [
+        Claim("corrected by completed trials alone, minus true", alone - true),
+        Claim("corrected with pruned trials aligned, minus true", aligned - true, -0.015, 0.005),
+    ]
 
 
 def confirmed_search(generator: np.random.Generator, sample: float, split: float) -> tuple[float, ...]:
@@ -180,6 +217,16 @@ EXPERIMENTS = (
     Experiment(3, "Noise labels, 90 trials halved at two rungs, 200 rows", partial(pruning, growth=0.0), 1000, 100),
     Experiment(3, "The same, scores growing with epochs", partial(pruning, growth=0.2), 1000, 100),
     Experiment(3, "The same, configurations that differ", unequal_pruning, 1000, 100),
+    Experiment(
+        3,
+        "90 alike configurations that learn from 0.60 to 0.95, three rungs",
+        partial(learning_pruning, alike=True),
+        full=1000,
+        small=60,
+    ),
+    Experiment(
+        3, "90 configurations whose curves cross on their way to 0.95", partial(learning_pruning, alike=False), 1000, 60
+    ),
     Experiment(7, "Top 10 of 100 on 4 fresh partitions; noise: rows 0.5, partitions 0.7", confirmation_pays, 4000, 400),
     Experiment(7, "The same; noise: rows 1.0, partitions 0.3", confirmation_brings_nothing, 4000, 400),
 )

@@ -12,7 +12,7 @@ from sklearn.metrics import f1_score, r2_score, roc_auc_score
 from foldtune.errors import DataError
 from foldtune.selection import bbc
 from foldtune.selection.bbc import Candidates, correct, fold_correction, out_of_bag
-from foldtune.selection.gains import aligned_gains, alignment_errors, reference_trials
+from foldtune.selection.gains import Alignment, align, alignment_errors, reference_trials, unaligned
 from foldtune.selection.resampling import group_units, row_units
 from foldtune.selection.scorers import BinaryRanking, EachDraw, RowMeans, Scorer, ScoreRows, mean_over_folds
 from foldtune.values import Direction, Floats, Rows
@@ -48,7 +48,7 @@ def test_the_order_of_trials_changes_nothing(seed: int, direction: Direction) ->
     order = generator.permutation(12)
     found = []
     for numbers in (np.arange(12), order):
-        trials = Candidates(numbers, np.ones(12, bool), np.zeros(12))
+        trials = Candidates(numbers, np.ones(12, bool), unaligned(12))
         scorer = RowMeans(hits[:, numbers], np.zeros(40, np.int64))
         found.append(correct(scorer, trials, units=row_units(40), direction=direction, seed=7, draws=50))
     assert found[0].naive == found[1].naive
@@ -105,7 +105,7 @@ def test_a_pruned_trial_wins_draws_by_its_aligned_score() -> None:
     low, high = independent(100, np.full(3, 0.3), generator), independent(100, np.full(3, 0.6), generator)
     scorer = RowMeans(np.concatenate([low, high], axis=1), np.zeros(100, np.int64))
     complete = np.array([False] * 3 + [True] * 3)
-    gained = Candidates(np.arange(6), complete, np.where(complete, 0.0, 0.5))
+    gained = Candidates(np.arange(6), complete, Alignment(np.ones(6), np.where(complete, 0.0, 0.5)))
     found = correct(scorer, gained, units=row_units(100), direction="maximize", seed=0, draws=200)
     assert found.score > 0.7 > found.naive
 
@@ -171,7 +171,7 @@ def test_the_naive_score_is_the_trials_own_value() -> None:
     fold = np.repeat([0, 1, 2], [3, 10, 10])
     values = np.mean([losses[fold == one].mean(axis=0) for one in range(3)], axis=0)
     complete = np.arange(4) != values.argmin()  # the best one was pruned
-    trials = Candidates(np.arange(4), complete, np.zeros(4))
+    trials = Candidates(np.arange(4), complete, unaligned(4))
     found = correct(RowMeans(losses, fold), trials, units=row_units(23), direction="minimize", seed=0, draws=20)
     assert found.naive == pytest.approx(values[complete].min(), rel=1e-12)
 
@@ -204,7 +204,7 @@ def test_draws_without_rows_left_are_no_draws() -> None:
 
 def test_what_cannot_be_corrected_is_refused() -> None:
     hits = np.ones((4, 2))
-    pruned = Candidates(np.arange(2), np.zeros(2, bool), np.zeros(2))
+    pruned = Candidates(np.arange(2), np.zeros(2, bool), unaligned(2))
     with pytest.raises(DataError, match="a score needs at least one complete trial, however: 0"):
         correct(RowMeans(hits, folds(4)), pruned, units=row_units(4), direction="maximize", seed=0)
     with pytest.raises(DataError, match=r"every row's number must be finite, however: \[2, 1\] \(row, trial\)"):
@@ -232,18 +232,47 @@ def test_gains_are_those_of_exempt_trials() -> None:
 
 
 def test_one_reference_trial_cannot_be_checked() -> None:
-    assert np.isnan(alignment_errors(np.array([[0.5, 0.6, 0.7]]))).tolist() == [True, True]
+    assert np.isnan(alignment_errors(np.array([[0.5, 0.6, 0.7]]), "maximize")).tolist() == [True, True]
 
 
-@given(st.integers(0, 2**32 - 1))
+@given(st.integers(0, 2**32 - 1), DIRECTIONS)
 @settings(deadline=None, max_examples=20)
-def test_equal_gains_are_aligned_exactly(seed: int) -> None:
+def test_equal_shares_are_aligned_exactly(seed: int, direction: Direction) -> None:
     generator = np.random.default_rng(seed)
-    end, gain = generator.normal(size=(5, 1)), generator.normal(size=(1, 3))
-    reference = np.concatenate([end - gain, end], axis=1)
-    np.testing.assert_allclose(alignment_errors(reference), 0, atol=1e-12)  # rounding
-    stopped = np.array([0, 1, 2, 3])
-    np.testing.assert_allclose(aligned_gains(reference, stopped), [*gain[0], 0.0], atol=1e-12)
+    left, end = generator.uniform(0.1, 1.5, (1, 3)), generator.uniform(0.1, 0.6, (5, 1))
+    distance = np.concatenate([end / left, end], axis=1)
+    reference = distance if direction == "minimize" else 1 - distance
+    np.testing.assert_allclose(alignment_errors(reference, direction), 0, atol=1e-12)  # rounding
+    found = align(reference, np.arange(4), reference[0], direction)
+    np.testing.assert_allclose(found(reference[0]), np.repeat(reference[0, -1], 4), atol=1e-12)
+    assert (found.scale[3], found.shift[3]) == (1.0, 0.0)
+
+
+@given(st.integers(0, 2**32 - 1), DIRECTIONS)
+@settings(deadline=None, max_examples=20)
+def test_no_trial_is_aligned_past_perfection(seed: int, direction: Direction) -> None:
+    generator = np.random.default_rng(seed)
+    distance = np.sort(generator.exponential(size=(5, 4)), axis=1)[:, ::-1] * generator.integers(0, 2, (5, 4))
+    own = generator.exponential(size=20) * 0.1  # better at the rung than most reference trials
+    stopped, drawn = generator.integers(0, 4, 20), generator.exponential(size=(50, 20)) * 0.1
+    if direction == "minimize":
+        assert (align(distance, stopped, own, direction)(drawn) >= 0).all()
+    else:
+        assert (align(1 - distance, stopped, 1 - own, direction)(1 - drawn) <= 1).all()
+
+
+def test_a_poor_trial_among_good_ones_stays_possible() -> None:
+    """Reference trials fall from 0.9 to 0.05: a loss of 0.65 does not come to -0.2."""
+    reference = np.array([[0.9, 0.05], [1.0, 0.04], [0.8, 0.06]])
+    assert align(reference, np.array([0]), np.array([0.65]), "minimize")(np.array([0.65]))[0] == pytest.approx(
+        0.036, abs=0.001
+    )
+
+
+def test_scores_that_pass_the_perfect_one_gain_what_others_gain() -> None:
+    profits = np.array([[1.0, 2.0, 5.0], [3.0, 3.0, 5.0]])
+    assert align(profits, np.array([0, 1, 2]), np.zeros(3), "maximize")(np.zeros(3)).tolist() == [3.0, 2.5, 0.0]
+    assert align(profits / 10, np.array([0]), np.array([2.0]), "maximize")(np.array([2.0])).tolist() == [2.3]
 
 
 @pytest.mark.parametrize("direction", ["minimize", "maximize"])

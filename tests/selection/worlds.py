@@ -3,9 +3,10 @@
 from collections.abc import Callable
 
 import numpy as np
-from scipy.special import ndtri
+from scipy.special import ndtr, ndtri
 
 from foldtune.selection.bbc import Candidates, Corrected, correct
+from foldtune.selection.gains import unaligned
 from foldtune.selection.resampling import Units, row_units
 from foldtune.selection.scorers import RowMeans
 from foldtune.values import Direction, Floats, Rows
@@ -33,10 +34,16 @@ def halving(
     n_rows: int, truth: Floats, generator: np.random.Generator, *, correlation: float, growth: float
 ) -> list[Floats]:
     """What configurations get right at two rungs and their end, correlated from one to the next, three of (N, C)."""
-    latent = generator.standard_normal((n_rows, len(truth)))
+    curves = ndtr(ndtri(truth)[:, None] - growth * np.array([2, 1, 0]))
+    return learning(n_rows, curves, generator, correlation=correlation)
+
+
+def learning(n_rows: int, curves: Floats, generator: np.random.Generator, *, correlation: float) -> list[Floats]:
+    """What configurations get right at each rung, (N, C) each, by their true accuracies there, (C, T)."""
+    latent = generator.standard_normal((n_rows, len(curves)))
     hits = []
-    for rung in range(3):
-        hits.append((latent + ndtri(truth) - growth * (2 - rung) > 0).astype(np.float64))
+    for accuracy in curves.T:
+        hits.append((latent + ndtri(accuracy) > 0).astype(np.float64))
         fresh = generator.standard_normal(latent.shape)
         latent = correlation * latent + np.sqrt(1 - correlation**2) * fresh
     return hits
@@ -49,7 +56,7 @@ def folds(n_rows: int, k: int = 5) -> Rows:
 
 def all_complete(n_trials: int) -> Candidates:
     """A search without pruning."""
-    return Candidates(np.arange(n_trials), np.ones(n_trials, bool), np.zeros(n_trials))
+    return Candidates(np.arange(n_trials), np.ones(n_trials, bool), unaligned(n_trials))
 
 
 def corrected(

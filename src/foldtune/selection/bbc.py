@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from foldtune.errors import DataError
 from foldtune.seeds import derive
+from foldtune.selection.gains import Alignment
 from foldtune.selection.resampling import Units, draw_counts
 from foldtune.selection.scorers import Scorer
 from foldtune.values import Direction, Floats, Rows
@@ -25,12 +26,12 @@ class Candidates:
     Args:
         numbers: trial numbers, shape (C,).
         complete: which were trained to their end, shape (C,).
-        gains: what their scores lack for standing at their end, shape (C,); see `aligned_gains`.
+        alignment: what makes of their scores those of their ends; see `align`.
     """
 
     numbers: Rows
     complete: NDArray[np.bool_]
-    gains: Floats
+    alignment: Alignment
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,10 +102,11 @@ def correct(
         DataError: no trial is complete, or no draw leaves rows on which the metric is defined.
 
     Example:
+        >>> from foldtune.selection.gains import unaligned
         >>> from foldtune.selection.resampling import row_units
         >>> from foldtune.selection.scorers import RowMeans
         >>> coins = np.random.default_rng(3).integers(0, 2, (200, 100)).astype(float)
-        >>> trials = Candidates(np.arange(100), np.ones(100, bool), np.zeros(100))
+        >>> trials = Candidates(np.arange(100), np.ones(100, bool), unaligned(100))
         >>> means = RowMeans(coins, np.arange(200) % 5)
         >>> found = correct(means, trials, units=row_units(200), direction="maximize", seed=0)
         >>> round(found.naive, 2), round(found.score, 2)
@@ -154,7 +156,7 @@ def out_of_bag(scorer: Scorer, candidates: Candidates, *, counts: Floats, direct
     Returns:
         Shape (B,); NaN for a draw that leaves no rows, or has trials without a score.
     """
-    inside = scorer.every(counts) + candidates.gains
+    inside = candidates.alignment(scorer.every(counts))
     signed = inside if direction == "maximize" else -inside
     best = signed == signed.max(axis=1, keepdims=True)
     chosen = np.where(best, ties, -1.0).argmax(axis=1)
@@ -163,7 +165,7 @@ def out_of_bag(scorer: Scorer, candidates: Candidates, *, counts: Floats, direct
 
 def _outside(scorer: Scorer, candidates: Candidates, counts: Floats, chosen: Rows) -> Floats:
     """Each draw's chosen trial on the rows that the draw leaves, (B,)."""
-    return scorer.one((counts == 0).astype(np.float64), chosen) + candidates.gains[chosen]
+    return candidates.alignment(scorer.one((counts == 0).astype(np.float64), chosen), chosen)
 
 
 def _finite(parts: Sequence[Floats]) -> Floats:

@@ -1,16 +1,48 @@
-"""Pruned trials on one scale with complete ones: what trials gain, on average, between a rung and their end.
+"""Pruned trials on one scale with complete ones: what training on makes of a score, by trials that were trained on.
 
 Without pruned trials a correction sees a fraction of the choice that was made, and repairs a fraction of its optimism.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
-from foldtune.values import Floats, Rows
+from foldtune.values import Direction, Floats, Rows
+
+PERFECT = {"maximize": 1.0, "minimize": 0.0}
+"""The best score that there is: nothing passes an accuracy, an area or R² of 1, and a loss of 0."""
+
+
+@dataclass(frozen=True, eq=False)
+class Alignment:
+    """Turns scores of C trials into what they stand for at the trials' ends: `scale * score + shift`.
+
+    Args:
+        scale: shape (C,), 1 for complete trials.
+        shift: shape (C,), 0 for complete trials.
+        low: no aligned score is lower.
+        high: none is higher.
+    """
+
+    scale: Floats
+    shift: Floats
+    low: float = -np.inf
+    high: float = np.inf
+
+    def __call__(self, scores: Floats, trials: Rows | slice = slice(None)) -> Floats:
+        """Aligned scores: (..., C), or one of each draw's own trial, (B,) with their columns, (B,)."""
+        aligned: Floats = np.clip(self.scale[trials] * scores + self.shift[trials], self.low, self.high)
+        return aligned
+
+
+def unaligned(n_trials: int) -> Alignment:
+    """Where no trial was pruned."""
+    return Alignment(np.ones(n_trials), np.zeros(n_trials))
 
 
 def reference_trials(complete: NDArray[np.bool_], exempt: NDArray[np.bool_]) -> Rows:
-    """The trials that gains are measured on: the exempt ones, as the others were selected for what they gained.
+    """The trials that alignment is measured on: the exempt ones, as the others were selected for what they gained.
 
     Args:
         complete: which trials were trained to their end, shape (C,).
@@ -27,42 +59,66 @@ def reference_trials(complete: NDArray[np.bool_], exempt: NDArray[np.bool_]) -> 
     return np.flatnonzero(both if both.any() else complete)
 
 
-def aligned_gains(reference: Floats, stopped: Rows) -> Floats:
-    """What to add to each trial's score so that it stands for the trial's end.
+def align(reference: Floats, stopped: Rows, own: Floats, direction: Direction) -> Alignment:
+    """What trials would score at their ends, by what the reference trials made of their scores at the same rungs.
 
-    Assumes that gains do not depend on the rank at a rung; `alignment_errors` shows how well that holds.
+    Training on leaves a share of the distance to a perfect score: the median over reference trials. What rows change of
+    a score shrinks by the root of it, as a count's deviation does with the count. A gain that is added instead takes
+    poor trials past perfection, as they gain more than good ones; it is added only where scores pass 1, or losses 0,
+    themselves. The share is taken not to depend on the rank at a rung; `alignment_errors` shows how well that holds.
 
     Args:
         reference: scores of R reference trials at T rungs and, last, at their end, shape (R, T + 1).
         stopped: the column that each trial's predictions belong to, shape (C,): T for complete trials.
-
-    Returns:
-        Shape (C,); 0 for complete trials.
+        own: each trial's score on all rows, shape (C,).
+        direction: whether more is better.
 
     Example:
-        >>> aligned_gains(np.array([[0.5, 0.6, 0.8], [0.3, 0.6, 0.6]]), np.array([2, 0, 1])).round(6).tolist()
-        [0.0, 0.3, 0.1]
+        >>> losses = np.array([[0.8, 0.6, 0.4], [0.4, 0.3, 0.2], [0.9, 0.3, 0.3]])
+        >>> own = np.array([0.2, 0.8, 0.6])
+        >>> found = align(losses, np.array([2, 0, 1]), own, "minimize")
+        >>> found(own).round(6).tolist()
+        [0.2, 0.4, 0.4]
     """
-    gains: Floats = (reference[:, -1:] - reference).mean(axis=0)
-    return gains[stopped]
+    perfect = PERFECT[direction]
+    sign = 1.0 if direction == "maximize" else -1.0
+    if (sign * reference > sign * perfect).any() or (sign * own > sign * perfect).any():
+        gains = (reference[:, -1:] - reference).mean(axis=0)
+        return Alignment(np.ones(len(own)), gains[stopped])
+    share = _shares(np.abs(reference - perfect))[stopped]
+    scale = np.sqrt(share)
+    shift = perfect + share * (own - perfect) - scale * own
+    low, high = (-np.inf, perfect) if direction == "maximize" else (perfect, np.inf)
+    return Alignment(scale, np.where(share == 1, 0.0, shift), low, high)
 
 
-def alignment_errors(reference: Floats) -> Floats:
-    """How far off, on average, each reference trial's end is when predicted from a rung by the others' gains.
+def alignment_errors(reference: Floats, direction: Direction) -> Floats:
+    """How far off, on average, each reference trial's end is when predicted from a rung by the others.
 
     Args:
-        reference: as in `aligned_gains`.
+        reference: as in `align`.
+        direction: whether more is better.
 
     Returns:
         Mean absolute errors, shape (T,); NaN for a single reference trial, which has no others.
 
     Example:
-        >>> alignment_errors(np.array([[0.5, 0.8], [0.3, 0.7]])).round(6).tolist()
-        [0.1]
+        >>> alignment_errors(np.array([[0.4, 0.2], [0.6, 0.3], [0.8, 0.4]]), "minimize").round(6).tolist()
+        [0.0]
     """
-    gains = reference[:, -1:] - reference[:, :-1]
-    if len(gains) < 2:
-        return np.full(gains.shape[1], np.nan)
-    others = (gains.sum(axis=0) - gains) / (len(gains) - 1)
-    errors: Floats = np.abs(gains - others).mean(axis=0)
+    if len(reference) < 2:
+        return np.full(reference.shape[1] - 1, np.nan)
+    missed, rungs = [], np.arange(reference.shape[1])
+    for index, own in enumerate(reference):
+        others = np.delete(reference, index, axis=0)
+        missed.append(np.abs(align(others, rungs, own, direction)(own) - own[-1])[:-1])
+    errors: Floats = np.mean(missed, axis=0)
     return errors
+
+
+def _shares(distance: Floats) -> Floats:
+    """What is left at the end of the distance to a perfect score at each rung, (R, T + 1) to (T + 1,)."""
+    end = np.broadcast_to(distance[:, -1:], distance.shape)
+    left = np.divide(end, distance, out=np.ones(distance.shape), where=distance > 0)
+    share: Floats = np.median(left, axis=0)
+    return share
