@@ -30,6 +30,8 @@ GROUPED: tuple[dict[str, Any], ...] = (
 )
 GAP = 3
 TIMED = {"use": "TimeSeriesSplit", "n_splits": 4, "gap": GAP}
+KNOWN_AFTER, EMBARGO = 3, 2
+PURGED = {"use": "PurgedKFold", "n_splits": 4, "label_duration": KNOWN_AFTER, "embargo": EMBARGO}
 
 
 def made(numeric: Floats, target: Rows, *, groups: Rows | None = None, time: Floats | None = None) -> Dataset:
@@ -80,7 +82,7 @@ def prior(_: int) -> list[Claim]:
 
 def overlaps(data_sets: int) -> list[Claim]:
     """Pairs of rows, one by one: those of one group, or too near in time, on both sides of a fold."""
-    shared = near_in_time = locked = 0
+    shared = near_in_time = overlapping = locked = 0
     for seed in range(data_sets):
         generator = np.random.default_rng(seed)
         target = np.arange(60) % 2
@@ -93,11 +95,18 @@ def overlaps(data_sets: int) -> list[Claim]:
                 shared += sum(groups[one] == groups[other] for one, other in product(fold.train, fold.valid))
         for fold in make_folds(timed, TIMED, seed):
             near_in_time += sum(time[other] - time[one] <= GAP for one, other in product(fold.train, fold.valid))
+        for fold in make_folds(timed, PURGED, seed):
+            until = time[fold.valid].max() + KNOWN_AFTER
+            overlapping += sum(
+                abs(time[one] - time[other]) <= KNOWN_AFTER for one, other in product(fold.train, fold.valid)
+            )
+            overlapping += sum(until < time[one] <= until + EMBARGO for one in fold.train)
         development, held = lock_test_rows(grouped, 0.25, seed)
         locked += sum(groups[one] == groups[other] for one, other in product(development, held))
     return [
         Claim("pairs of one group on both sides of a fold", shared, 0, 0, form=".0f"),
         Claim("pairs nearer in time than the gap on both sides of a fold", near_in_time, 0, 0, form=".0f"),
+        Claim("labels that overlap, or are in the embargo, when purged", overlapping, 0, 0, form=".0f"),
         Claim("pairs of one group on both sides of the lock", locked, 0, 0, form=".0f"),
     ]
 
