@@ -20,6 +20,7 @@ from benchmarks import (
     honesty_curves,
     honesty_kernel,
     honesty_leaks,
+    honesty_nested,
     honesty_oracles,
     honesty_rules,
     honesty_selection,
@@ -29,7 +30,15 @@ from benchmarks.pages import origin, put, table
 from foldtune.search.optuna_parts import quiet
 
 PAGE = Path(__file__).parents[1] / "docs" / "honesty.md"
-FAMILIES = (honesty_oracles, honesty_selection, honesty_kernel, honesty_rules, honesty_curves, honesty_leaks)
+FAMILIES = (
+    honesty_oracles,
+    honesty_selection,
+    honesty_kernel,
+    honesty_nested,
+    honesty_rules,
+    honesty_curves,
+    honesty_leaks,
+)
 EXPERIMENTS: tuple[Experiment, ...] = tuple(
     sorted((one for family in FAMILIES for one in family.EXPERIMENTS), key=lambda one: one.number)
 )
