@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -185,7 +186,17 @@ def lines(found: Sequence[Outcome], size: Size) -> list[str]:
         "The locked score has errors of its own, from few rows and one training run, so that less than 95% of the "
         "intervals may hold it; and its model trains on all development rows, the folds' on four fifths of them."
     )
-    return [*origin("make honesty-data DATA=folder"), "", budget, "", *table(COLUMNS, map(_row, found)), "", summary]
+    rows = [row for name in dict.fromkeys(one.name for one in found) for row in _rows_of(name, found)]
+    return [*origin("make honesty-data DATA=folder"), "", budget, "", *table(COLUMNS, rows), "", summary]
+
+
+def _rows_of(name: str, found: Sequence[Outcome]) -> list[tuple[str, ...]]:
+    """A data set's studies, and their means."""
+    own = [one for one in found if one.name == name]
+    naive, corrected = (fmean(one.score[key] for one in own) for key in ("naive", "corrected"))
+    locked = fmean(one.locked for one in own)
+    means = (name, "mean", f"{naive:.3f}", f"{corrected:.3f}", "", f"{locked:.3f}", "", "", "")
+    return [*map(_row, own), means]
 
 
 def _row(one: Outcome) -> tuple[str, ...]:

@@ -83,6 +83,7 @@ def test_intervals_that_hold_the_locked_score_are_counted() -> None:
     assert "holds the locked test's score in 1 of 3 studies, and meets that score's own interval in 3." in text
     assert "looks better than the locked test in 2." in text
     assert "| made | 0 | 0.300 | 0.500 | 0.400 to 0.600 | 0.610 | 0.300 to 0.450 | no |  |" in text
+    assert "| made | mean | 0.433 | 0.500 |  | 0.553 |  |  |  |" in text
 
 
 @pytest.mark.slow
