@@ -1,4 +1,4 @@
-"""The trials that a winner was chosen from: complete ones, and pruned ones that can be placed beside them."""
+"""The trials that a winner was chosen from: complete ones, and pruned ones placed beside them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,21 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from foldtune.seeds import derive
 from foldtune.selection.bbc import Candidates
-from foldtune.selection.gains import aligned_gains, alignment_errors, reference_trials
-from foldtune.selection.resampling import Units, draw_counts
+from foldtune.selection.gains import align, reference_trials
 from foldtune.selection.scorers import Scorer
 from foldtune.store.records import TrialRecord
 from foldtune.values import Direction, Floats, OutOfFold, Rows
 
 Means = Mapping[int, Mapping[int, float]]
 """Trial number -> epoch -> the objective's mean over the folds."""
-
-TOLERATED = 2.0
-"""Standard errors by which gains may vary: those of noise alone vary by less, those of nets that begin to learn by
-many."""
-DRAWS = 50
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,45 +49,16 @@ class Ladder:
         return cls(trials, complete, rungs, stopped, reference, np.array(rows))
 
     def candidates(self, scorer: Scorer, direction: Direction, n_answers: int) -> Candidates:
-        """The trials, pruned ones with what the reference trials gained after their rung.
-
-        None is placed before the best complete trial: it is that one which was chosen, and good starters gain less.
+        """The trials, pruned ones as the reference trials went on from their rung.
 
         Args:
             scorer: the metric of these trials.
             direction: whether more is better.
             n_answers: of each trial.
         """
-        full, gains = scorer.every(np.ones((1, n_answers)))[0], aligned_gains(self.table, self.stopped)
-        best = (np.max if direction == "maximize" else np.min)(full[self.complete])
-        room = best - full
-        limited = np.minimum(gains, room) if direction == "maximize" else np.maximum(gains, room)
+        own = scorer.every(np.ones((1, n_answers)))[0]
         numbers = np.array([trial.number for trial in self.trials])
-        return Candidates(numbers, self.complete, np.where(self.complete, 0.0, limited))
-
-    def comparable(self, scorer: Scorer, units: Units, seed: int) -> list[TrialRecord]:
-        """Trials that can be placed: all but those pruned where the reference trials had most of their way to go.
-
-        What trials gain from there differs by much more than the rows' noise, so adding the mean would put some of them
-        before the best. They were not dropped by luck with the rows either, which is what a correction is about.
-
-        Args:
-            scorer: the metric of these trials.
-            units: what a draw takes as a whole.
-            seed: the study's.
-        """
-        errors = alignment_errors(self.table)
-        limit = TOLERATED * self._standard_error(scorer, units, seed) if len(errors) else 0.0
-        lost = {rung for rung, error in enumerate(errors) if error > limit}
-        return [trial for trial, rung in zip(self.trials, self.stopped, strict=True) if int(rung) not in lost]
-
-    def _standard_error(self, scorer: Scorer, units: Units, seed: int) -> float:
-        """Of a reference trial's score, by its rows."""
-        counts = draw_counts(units, DRAWS, np.random.default_rng(derive(seed, "standard error")))
-        scores = [scorer.one(counts, np.full(DRAWS, column)) for column in self.reference]
-        return float(
-            np.mean([found[np.isfinite(found)].std() if np.isfinite(found).any() else 0.0 for found in scores])
-        )
+        return Candidates(numbers, self.complete, align(self.table, self.stopped, own, direction))
 
 
 def value(trial: TrialRecord) -> float:

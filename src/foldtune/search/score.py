@@ -15,7 +15,6 @@ from foldtune.selection import labels
 from foldtune.selection.bbc import DRAWS, LEVEL, Corrected, correct, fold_correction, percentiles
 from foldtune.selection.compare import default_rope, verdict
 from foldtune.selection.resampling import Units
-from foldtune.selection.scorers import Scorer
 from foldtune.store.records import TrialRecord
 from foldtune.values import Floats, OutOfFold
 
@@ -102,17 +101,9 @@ def _by_bootstrap(
     naive: float,
 ) -> dict[str, Any]:
     dataset, direction, where = plan.dataset, plan.directions[0], places(plan.folds)
+    own = [answers[trial.number] for trial in scored]
+    scorer = metric_scorer(plan.metrics[0], plan.metric_nodes[0], dataset, where, own)
     units = units_of(dataset, where.row)
-
-    def scorer_of(some: Sequence[TrialRecord]) -> Scorer:
-        own = [answers[trial.number] for trial in some]
-        return metric_scorer(plan.metrics[0], plan.metric_nodes[0], dataset, where, own)
-
-    everyone, scorer = len(scored), scorer_of(scored)
-    seed = plan.spec.search.seed
-    kept = Ladder.of(scored, answers, means).comparable(scorer, units, seed)
-    if len(kept) < everyone:
-        scored, scorer = kept, scorer_of(kept)
     candidates = Ladder.of(scored, answers, means).candidates(scorer, direction, len(where.row))
     baseline = next((i for i, trial in enumerate(scored) if trial.number == 0 and trial.state == "complete"), None)
     size = {"answers": len(where.row), "trials": len(scored), "folds": len(plan.folds)}
@@ -122,7 +113,7 @@ def _by_bootstrap(
         candidates,
         units=units,
         direction=direction,
-        seed=seed,
+        seed=plan.spec.search.seed,
         draws=draws,
         baseline=baseline,
     )
@@ -136,7 +127,7 @@ def _by_bootstrap(
         "method": "BBC",
         "gain": _gain(plan, found, None if baseline is None else scored[baseline]),
         **_said(plan),
-        "cautions": [*_cautions(plan, units, tried, scored, everyone), *few],
+        "cautions": [*_cautions(plan, units, tried, scored), *few],
     }
 
 
@@ -200,18 +191,13 @@ def _has_residual(plan: Plan) -> bool:
     return labels.RESIDUAL in _said(plan)["label"]
 
 
-def _cautions(
-    plan: Plan, units: Units, tried: Sequence[TrialRecord], scored: Sequence[TrialRecord], with_answers: int
-) -> list[str]:
+def _cautions(plan: Plan, units: Units, tried: Sequence[TrialRecord], scored: Sequence[TrialRecord]) -> tuple[str, ...]:
     whole_ones = plan.dataset.time is not None or plan.dataset.groups is not None
     pruned = any(trial.state == "pruned" for trial in scored)
     exempt = sum(trial.exempt and trial.state == "complete" for trial in scored)
-    said = labels.cautions(
+    return labels.cautions(
         n_groups=len(units.stratum) if whole_ones else None,
         reference=exempt if pruned else len(scored),
         n_trials=len(tried),
-        n_scored=with_answers,
+        n_scored=len(scored),
     )
-    early = with_answers - len(scored)
-    text = f"{early} of {len(tried)} trials were pruned too early to be placed beside the others, and are left out."
-    return [*said, *([text] if early else [])]
