@@ -151,7 +151,7 @@ def test_trials_pruned_before_they_could_learn_pass_no_perfect_score() -> None:
         trials[number] = trial(number, np.full(5, 93.0), "pruned", epochs=1)
     said = honest_score(plan, trials, found, means)
     assert said["cautions"] == []
-    assert 0.5 < said["interval"][0] < said["corrected"] < 1.6
+    assert said["naive"] < said["corrected"] and said["interval"][0] > 0
 
 
 def spoilt(plan: Plan, found: OutOfFold, seed: int) -> OutOfFold:
