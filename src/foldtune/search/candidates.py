@@ -6,14 +6,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from foldtune.seeds import derive
 from foldtune.selection.bbc import Candidates
 from foldtune.selection.gains import align, reference_trials
+from foldtune.selection.resampling import Units, draw_counts
 from foldtune.selection.scorers import Scorer
 from foldtune.store.records import TrialRecord
 from foldtune.values import Direction, Floats, OutOfFold, Rows
 
 Means = Mapping[int, Mapping[int, float]]
 """Trial number -> epoch -> the objective's mean over the folds."""
+
+DRAWS = 50
+"""Bootstrap samples of the rows, for deviations."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,17 +53,29 @@ class Ladder:
         rows = [[*(_mean_at(means[trial.number], rung) for rung in rungs), value(trial)] for trial in known]
         return cls(trials, complete, rungs, stopped, reference, np.array(rows))
 
-    def candidates(self, scorer: Scorer, direction: Direction, n_answers: int) -> Candidates:
+    def candidates(self, scorer: Scorer, direction: Direction, units: Units, seed: int) -> Candidates:
         """The trials, pruned ones as the reference trials went on from their rung.
 
         Args:
             scorer: the metric of these trials.
             direction: whether more is better.
-            n_answers: of each trial.
+            units: what a draw takes as a whole.
+            seed: the study's.
         """
-        own = scorer.every(np.ones((1, n_answers)))[0]
+        own = scorer.every(np.ones((1, len(units.of_row))))[0]
         numbers = np.array([trial.number for trial in self.trials])
-        return Candidates(numbers, self.complete, align(self.table, self.stopped, own, direction))
+        shrink = self._shrink(scorer, units, seed)
+        return Candidates(numbers, self.complete, align(self.table, self.stopped, own, direction, shrink=shrink))
+
+    def _shrink(self, scorer: Scorer, units: Units, seed: int) -> Floats:
+        """The largest deviation of a reference trial's score by its rows, as a share of each trial's, shape (C,)."""
+        if not self.rungs:
+            return np.ones(len(self.trials))
+        scores = scorer.every(draw_counts(units, DRAWS, np.random.default_rng(derive(seed, "deviations"))))
+        known = scores[np.isfinite(scores).all(axis=1)]
+        deviations = known.std(axis=0) if len(known) else np.zeros(len(self.trials))
+        largest = deviations[self.reference].max(initial=0.0)
+        return np.divide(largest, deviations, out=np.ones(len(deviations)), where=deviations > 0)
 
 
 def value(trial: TrialRecord) -> float:

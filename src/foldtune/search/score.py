@@ -104,7 +104,7 @@ def _by_bootstrap(
     own = [answers[trial.number] for trial in scored]
     scorer = metric_scorer(plan.metrics[0], plan.metric_nodes[0], dataset, where, own)
     units = units_of(dataset, where.row)
-    candidates = Ladder.of(scored, answers, means).candidates(scorer, direction, len(where.row))
+    candidates = Ladder.of(scored, answers, means).candidates(scorer, direction, units, plan.spec.search.seed)
     baseline = next((i for i, trial in enumerate(scored) if trial.number == 0 and trial.state == "complete"), None)
     size = {"answers": len(where.row), "trials": len(scored), "folds": len(plan.folds)}
     draws = n_draws(plan.metrics[0], scorer, **size)

@@ -59,19 +59,24 @@ def reference_trials(complete: NDArray[np.bool_], exempt: NDArray[np.bool_]) -> 
     return np.flatnonzero(both if both.any() else complete)
 
 
-def align(reference: Floats, stopped: Rows, own: Floats, direction: Direction) -> Alignment:
+def align(
+    reference: Floats, stopped: Rows, own: Floats, direction: Direction, *, shrink: Floats | float = 1.0
+) -> Alignment:
     """What trials would score at their ends, by what the reference trials made of their scores at the same rungs.
 
     Training on leaves a share of the distance to a perfect score: the median over reference trials. What rows change of
-    a score shrinks by the root of it, as a count's deviation does with the count. A gain that is added instead takes
-    poor trials past perfection, as they gain more than good ones; it is added only where scores pass 1, or losses 0,
-    themselves. The share is taken not to depend on the rank at a rung; `alignment_errors` shows how well that holds.
+    a score shrinks by the root of it, as a count's deviation does with the count, and further where trials would else
+    deviate more at their ends than the reference trials do, as those of squared errors would. A gain that is added
+    instead takes poor trials past perfection, as they gain more than good ones; it is added only where scores pass 1,
+    or losses 0, themselves. The share is taken not to depend on the rank at a rung; `alignment_errors` shows how well
+    that holds.
 
     Args:
         reference: scores of R reference trials at T rungs and, last, at their end, shape (R, T + 1).
         stopped: the column that each trial's predictions belong to, shape (C,): T for complete trials.
         own: each trial's score on all rows, shape (C,).
         direction: whether more is better.
+        shrink: what a trial's deviation by its rows is to be at most, as a share of what it is, shape (C,).
 
     Example:
         >>> losses = np.array([[0.8, 0.6, 0.4], [0.4, 0.3, 0.2], [0.9, 0.3, 0.3]])
@@ -86,7 +91,7 @@ def align(reference: Floats, stopped: Rows, own: Floats, direction: Direction) -
         gains = (reference[:, -1:] - reference).mean(axis=0)
         return Alignment(np.ones(len(own)), gains[stopped])
     share = _shares(np.abs(reference - perfect))[stopped]
-    scale = np.sqrt(share)
+    scale = np.where(share == 1, 1.0, np.minimum(np.sqrt(share), shrink))
     shift = perfect + share * (own - perfect) - scale * own
     low, high = (-np.inf, perfect) if direction == "maximize" else (perfect, np.inf)
     return Alignment(scale, np.where(share == 1, 0.0, shift), low, high)
