@@ -88,3 +88,13 @@ def test_the_cheapest_that_is_not_worse_may_be_preferred(plan: Plan) -> None:
     preferred = said["preferred"]
     assert (said["winner"], preferred["number"], preferred["by"]) == (1, 2, "simple")
     assert preferred["given_up"] == pytest.approx(0.001) and preferred["costs"] == {"1": 900.0, "2": 90.0, "3": 9.0}
+
+
+def test_of_an_interrupted_confirmation_none_wins_by_being_ahead(plan: Plan) -> None:
+    ahead, slow = both(2, 0.6 + LEVEL, 0.6 + LEVEL), trial(1, 0.9 + LEVEL)
+    begun = repeat(1, 1, LEVEL, state="running", scores=None)
+    assert told(plan, [slow, ahead[0]], [*ahead[1], begun]) is None
+    ahead, slow_too = both(2, 0.6 + LEVEL, 0.6 + LEVEL, 0.6 + LEVEL), both(1, 0.9 + LEVEL, 0.9 + LEVEL)
+    said = told(plan, [slow_too[0], ahead[0]], [*ahead[1], *slow_too[1]])
+    assert said["winner"] == 1 and said["repeats"] == 1
+    assert [len(one["values"]) for one in said["ranked"]] == [2, 2]

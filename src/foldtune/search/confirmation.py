@@ -1,7 +1,6 @@
 """What confirmation says: who wins on fresh partitions, by how much, and for how many epochs."""
 
 import math
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 from foldtune.search.comparison import Scores, document, on_shared_splits, scores_of, split_share
 from foldtune.search.plan import Plan
 from foldtune.selection.compare import default_rope
-from foldtune.selection.winner import Finalist, confirm, rank, repeats_help, simplest
+from foldtune.selection.winner import Finalist, confirm, rank, repeats_help, simplest, to_confirm
 from foldtune.store.records import Curves, RepeatRecord, TrialRecord
 from foldtune.train.stopping import eligible_epochs, fold_mean, pooled_means, refit_epoch
 
@@ -31,7 +30,8 @@ def confirmation(
 ) -> dict[str, Any] | None:
     """What the finding "confirmation" says.
 
-    Trials are ranked that were trained on as many fresh partitions as any, all on the same.
+    Trials are ranked on the partitions that all finalists have: of a confirmation that was interrupted, those that are
+    ahead do not win by being ahead. A trial that failed on one is out.
 
     Args:
         plan: the study.
@@ -41,16 +41,17 @@ def confirmation(
         cost: None where nothing is preferred.
 
     Returns:
-        A JSON tree; None before a trial was trained once more to its end.
+        A JSON tree; None before every finalist that has begun was trained once more to its end.
     """
     scores = scores_of(trials.values(), repeats)
-    partitions = _partitions(scores)
-    numbers = sorted(number for number, tables in scores.items() if tables.keys() == partitions)
+    begun = scores.keys() & {one.trial for one in repeats} - {one.trial for one in repeats if one.state == "failed"}
+    partitions = _partitions(plan, trials, {number: scores[number] for number in begun})
     if len(partitions) < 2:
         return None
+    numbers = sorted(number for number in begun if scores[number].keys() >= partitions)
     finalists = [
         Finalist(
-            number, np.stack([scores[number][repeat] for repeat in sorted(scores[number])]), _cost(trials, number, cost)
+            number, np.stack([scores[number][repeat] for repeat in sorted(partitions)]), _cost(trials, number, cost)
         )
         for number in numbers
     ]
@@ -78,10 +79,13 @@ def final_epoch(plan: Plan, winner: TrialRecord, partitions: Sequence[int], curv
     return refit_epoch(means, plan.directions[0], eligible)
 
 
-def _partitions(scores: Scores) -> frozenset[int]:
-    """Those that finalists have in common: as many as any has, and of these the ones that most have."""
-    counts = Counter(frozenset(tables) for tables in scores.values())
-    return max(counts, key=lambda found: (len(found), counts[found], sorted(found)), default=frozenset())
+def _partitions(plan: Plan, trials: Mapping[int, TrialRecord], begun: Scores) -> frozenset[int]:
+    """Those that all finalists have; a trial that a larger budget has put out of them does not hold them up."""
+    ended = [trial for trial in trials.values() if trial.finished_at is not None]
+    values = [(trial.number, trial.values[0]) for trial in ended if trial.values is not None]
+    best = to_confirm(values, plan.directions[0], n_trials=len(ended))
+    finalists = begun.keys() & best or begun.keys()
+    return frozenset.intersection(*(frozenset(begun[number]) for number in finalists)) if finalists else frozenset()
 
 
 def _against_default(plan: Plan, scores: Scores, winner: int, rope: float) -> dict[str, Any] | None:
