@@ -44,10 +44,12 @@ def _rest(finding: Finding) -> Group:
     return Group(*said, *(Text(caution, "yellow") for caution in content["cautions"]))
 
 
-def _score(content: dict[str, object]) -> float:
+def _score(content: dict[str, object]) -> float | None:
+    """None where the metric is not defined on the rows."""
     scores = content["scores"]
     assert isinstance(scores, dict)
-    return float(scores[content["metric"]])
+    found: float | None = scores[content["metric"]]
+    return found
 
 
 def _test(finding: Finding) -> str:

@@ -4,10 +4,11 @@ The J inner studies are ordinary ones, in the same database: whatever continues 
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 
@@ -172,9 +173,7 @@ def _keep(store: Store, record: StudyRecord, looks: Sequence[tuple[str, Finding]
         "scores": {name: _mean([each["scores"][name] for each in contents]) for name in record.metrics},
         "mean": _mean(scores),
         "fold_scores": scores,
-        "interval": list(
-            fold_interval(scores, float(np.mean([each["n_rows"] / each["n_train"] for each in contents])))
-        ),
+        "interval": _interval(scores, contents),
         "level": LEVEL,
         "n_rows": sum(each["n_rows"] for each in contents),
         "looks": max(each["looks"] for each in contents),
@@ -193,6 +192,14 @@ def _mean(scores: Sequence[float | None]) -> float | None:
     """None where a fold has no score."""
     there = [score for score in scores if score is not None]
     return math.fsum(there) / len(there) if len(there) == len(scores) else None
+
+
+def _interval(scores: Sequence[float | None], contents: Sequence[Mapping[str, Any]]) -> list[float] | None:
+    """None where a fold has no score."""
+    there = [score for score in scores if score is not None]
+    if len(there) < len(scores):
+        return None
+    return list(fold_interval(there, float(np.mean([each["n_rows"] / each["n_train"] for each in contents]))))
 
 
 def _spent(storage: str, name: str) -> tuple[float, int]:
