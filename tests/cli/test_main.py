@@ -9,6 +9,7 @@ from jsonschema import Draft202012Validator
 from typer.testing import CliRunner, Result
 
 from foldtune.cli.main import app
+from foldtune.search.confirm import Confirmation
 from foldtune.spec.load import load_spec
 
 STUDY = """\
@@ -110,3 +111,20 @@ def test_engine_and_cohort_are_options_and_the_engine_is_shown(folder: Path) -> 
     assert "command line: search.cohort: the stored study has 1, however: 2." in str(refused.exception)
     wrong = invoke("run", "small.yaml", "--engine", "fast", "--workers", "0")
     assert "search.engine: this must be 'auto', 'packed' or 'lockstep', however: 'fast'." in str(wrong.exception)
+
+
+def test_an_interruption_outside_a_search_is_told_and_has_its_own_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("foldtune.cli.check.check", interrupted)
+    done = invoke("check", "small.yaml")
+    assert done.exit_code == 130
+    assert done.stderr == "Interrupted. What was stored is kept; the same command goes on.\n"
+
+
+def test_an_interrupted_confirmation_is_called_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Confirmation, "run", lambda self: False)
+    done = invoke("run", "small.yaml", "--fork", "stopped", "--workers", "0", "--storage", "sqlite:///stopped.db")
+    assert done.exit_code == 130
+    assert "Interrupted while confirming; 3 of 3 trials are saved." in done.stderr

@@ -42,7 +42,7 @@ def test_a_terminal_sees_how_far_confirmation_is() -> None:
     console.print(draw(replace(STATUS, counts={"complete": 30}, running=running, confirming=(3, 12))))
     assert isinstance(console.file, StringIO)
     out = console.file.getvalue()
-    assert "confirming: 3 of 12 (30 complete)" in out and "trial 12, repeat 2" in out
+    assert "confirming: 3 of 12 (30 complete)" in out and "trial 12, partition 2" in out
 
 
 def test_a_terminal_is_drawn_on() -> None:

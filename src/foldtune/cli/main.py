@@ -9,12 +9,26 @@ import sys
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from foldtune.cli import options as o
 from foldtune.errors import FoldtuneError, RequestError
 
+
+class Commands(TyperGroup):
+    """The commands; an interruption says what became of the work, where typer would say nothing."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            typer.echo("Interrupted. What was stored is kept; the same command goes on.", err=True)
+            sys.exit(130)
+
+
 app = typer.Typer(
     name="foldtune",
+    cls=Commands,
     help="Hyperparameter search for PyTorch in which every trial is a cross-validation.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -314,9 +328,6 @@ def main() -> None:
         _fail(error, 2)
     except FoldtuneError as error:
         _fail(error, 1)
-    except KeyboardInterrupt:
-        typer.echo("Interrupted. What was stored is kept; `foldtune resume NAME` goes on.", err=True)
-        sys.exit(130)
 
 
 def _fail(error: FoldtuneError, code: int) -> None:

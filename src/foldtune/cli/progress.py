@@ -74,7 +74,7 @@ def draw(status: Status) -> RenderableType:
 def _trial_row(trial: RunningTrial, objective: str) -> tuple[RenderableType, ...]:
     value = "" if trial.value is None else f"{objective} {number(trial.value)}"
     return (
-        Text(f"  trial {trial.number}{f', repeat {trial.repeat}' if trial.repeat else ''}", style="cyan"),
+        Text(f"  trial {trial.number}{f', partition {trial.repeat}' if trial.repeat else ''}", style="cyan"),
         ProgressBar(total=trial.epochs, completed=trial.epoch, width=BAR_WIDTH - 8),
         Text(f"epoch {trial.epoch}/{trial.epochs} on {trial.folds} folds"),
         Text(value, style="dim"),

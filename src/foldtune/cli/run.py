@@ -128,7 +128,8 @@ def _report(request: Request, search: Callable[[Progress], StudyResult], go_on: 
         console().print(summary(result))
     if result.ending == "interrupted":
         go_on = go_on or f"foldtune resume {shlex.quote(result.name)}{_storage_option(request.storage)}"
-        stderr.print(f"\nInterrupted; {result.finished} of {result.budget} trials are saved. Go on with: {go_on}")
+        when = " while confirming" if result.finished >= result.budget else ""
+        stderr.print(f"\nInterrupted{when}; {result.finished} of {result.budget} trials are saved. Go on with: {go_on}")
         sys.exit(130)
     if not request.as_json:
         console().print()

@@ -12,6 +12,7 @@ from rich.text import Text
 from foldtune.cli.options import STORAGE
 from foldtune.report import terminal, text
 from foldtune.report.leaderboard import STATE_STYLES, configuration
+from foldtune.search.numbers import epochs
 from foldtune.store.border import redact
 from foldtune.store.records import Curves, StudyRecord, TrialRecord
 from foldtune.store.retrying import earlier_failures
@@ -34,7 +35,7 @@ def show_trial(name: str, number: int, storage: str, *, as_json: bool) -> None:
     console = terminal.console()
     heading = Text.assemble((f"{name}, trial {number}", "bold"), "  ", (trial.state, STATE_STYLES[trial.state]))
     exempt = ", exempt from pruning" if trial.exempt else ""
-    trained = f"{trial.epochs} epochs, {text.duration(trial.seconds)}, {trial.engine}"
+    trained = f"{epochs(trial.epochs)}, {text.duration(trial.seconds)}, {trial.engine}"
     heading.append(f"  {trial.origin}{exempt}, {trained}", style="dim")
     console.print(heading, "")
     console.print(configuration(trial), "")

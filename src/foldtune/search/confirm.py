@@ -111,9 +111,9 @@ class Confirmation:
                 self.asked = [again for again in self.asked if again[1] != repeat]
             else:
                 self.study.store.add_partition(self.study.lease, repeat, self.partitions[repeat])
-        numbers = ", ".join(str(trial) for trial in dict.fromkeys(trial for trial, _ in left))
-        text = "confirming the best trials (%s) on fresh partitions: %d of %d are left"
-        logger.info(text, numbers, len(self._missing()), len(self.asked))
+        trials = ", ".join(f"trial {trial}" for trial in dict.fromkeys(trial for trial, _ in left))
+        text = "confirming %s on fresh partitions: %d of %d cross-validations are left"
+        logger.info(text, trials, len(self._missing()), len(self.asked))
 
     def _refill(self) -> bool:
         """Fill free slots in order; whether anything is in training. A trial trains on one partition at a time."""

@@ -25,3 +25,13 @@ def interval(ends: Sequence[float], level: float) -> str:
         '95% interval 0.8100 to 0.9000'
     """
     return f"{level:.0%} interval {number(ends[0])} to {number(ends[1])}"
+
+
+def epochs(count: int) -> str:
+    """A number of epochs in words.
+
+    Example:
+        >>> epochs(1), epochs(9)
+        ('1 epoch', '9 epochs')
+    """
+    return f"{count} epoch{'' if count == 1 else 's'}"

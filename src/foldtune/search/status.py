@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from foldtune.search.numbers import epochs
 from foldtune.search.result import value
 from foldtune.store.records import RepeatRecord, TrialRecord
 from foldtune.train.stopping import fold_mean
@@ -108,7 +109,7 @@ def news(trial: TrialRecord, objective: str) -> str:
     found = value(trial)
     reason = trial.failure and f"{trial.failure.kind}: {trial.failure.message}"
     outcome = reason or ("" if found is None else f"{objective} {found:.6g}")
-    return f"trial {trial.number} {trial.state} after {trial.epochs} epochs: {outcome}"
+    return f"trial {trial.number} {trial.state} after {epochs(trial.epochs)}: {outcome}"
 
 
 def news_again(repeat: RepeatRecord, objective: str) -> str:
@@ -123,4 +124,4 @@ def news_again(repeat: RepeatRecord, objective: str) -> str:
     outcome = f"{objective} {fold_mean(repeat.scores[:, 0]):.6g}" if repeat.scores is not None else ""
     reason = repeat.failure and f"{repeat.failure.kind}: {repeat.failure.message}"
     start = f"trial {repeat.trial} on partition {repeat.repeat} {repeat.state}"
-    return f"{start} after {repeat.epochs} epochs: {reason or outcome}"
+    return f"{start} after {epochs(repeat.epochs)}: {reason or outcome}"
