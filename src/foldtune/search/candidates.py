@@ -75,7 +75,8 @@ class Ladder:
         known = scores[np.isfinite(scores).all(axis=1)]
         deviations = known.std(axis=0) if len(known) else np.zeros(len(self.trials))
         largest = deviations[self.reference].max(initial=0.0)
-        return np.divide(largest, deviations, out=np.ones(len(deviations)), where=deviations > 0)
+        shares: Floats = np.divide(largest, deviations, out=np.ones(len(deviations)), where=deviations > 0)
+        return shares
 
 
 def value(trial: TrialRecord) -> float:

@@ -61,6 +61,9 @@ def remarks(result: StudyResult) -> list[str]:
     said = [_sentence(content["label"])]
     if content["finished"] < result.finished:
         said.append(f"As of {content['finished']} of {result.finished} finished trials.")
+    confirmed = result.finding("confirmation")
+    if confirmed is not None and confirmed.content["winner"] != content["best"]:
+        said.append(f"Confirmation puts trial {confirmed.content['winner']} first: `foldtune test` trains that one.")
     return [*said, *content["cautions"]]
 
 

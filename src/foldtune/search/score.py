@@ -143,7 +143,7 @@ def _gain(plan: Plan, found: Corrected, default: TrialRecord | None) -> dict[str
     same = max(0.0, 1.0 - worse - better)
     interval = percentiles(found.gains, LEVEL)
     says = verdict(worse, same, better, at_most_leaning=len(plan.folds) < 2) if not _has_residual(plan) else None
-    if interval[0] <= 0 <= interval[1]:
+    if interval[0] <= 0 <= interval[1] and says not in ("the same", "leaning the same"):
         says = "cannot tell"
     return {
         "over": default.number,
