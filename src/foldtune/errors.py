@@ -121,6 +121,10 @@ class StoreError(RequestError):
     """The database cannot be used."""
 
 
+class DatabaseAwayError(StoreError):
+    """The database does not answer; it may a little later."""
+
+
 class LeaseLostError(StoreError):
     """Another search loop has taken this one's trials over: what it writes from now on is not stored."""
 

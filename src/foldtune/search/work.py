@@ -6,7 +6,7 @@ from collections.abc import Collection
 from contextlib import closing
 from typing import Any
 
-from foldtune.errors import FoldtuneError, LeaseLostError, StoreError
+from foldtune.errors import DatabaseAwayError, FoldtuneError, LeaseLostError, StoreError
 from foldtune.search.finalists import by_key, missing, wanted
 from foldtune.search.interrupts import interruptible, pause
 from foldtune.search.place import is_dead
@@ -51,7 +51,7 @@ def work(
                 try:
                     again = retry_failed and found not in done
                     result = resume_study(found, storage=storage, retry_failed=again, **options)
-                except LeaseLostError as error:
+                except (LeaseLostError, DatabaseAwayError) as error:
                     logger.warning("%s", error)
                     continue
                 except FoldtuneError as error:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError, SQLAlchemyError, StatementError
 
-from foldtune.errors import Problem, StoreError
+from foldtune.errors import DatabaseAwayError, Problem, StoreError
 
 _SECRET = re.compile("pass|secret|token|key", re.IGNORECASE)
 _WRITABLE = (
@@ -83,7 +83,8 @@ def reported(url: URL, taken: Problem | None = None) -> Iterator[None]:
         if isinstance(error, IntegrityError) and taken:
             raise StoreError([taken]) from error
         rule, hint = _explanation(error)
-        raise StoreError.of((), rule, f"{redact(url)} ({reason(error, url)})", hint) from error
+        kind = DatabaseAwayError if (rule, hint) == _UNREACHABLE else StoreError
+        raise kind.of((), rule, f"{redact(url)} ({reason(error, url)})", hint) from error
 
 
 def _explanation(error: SQLAlchemyError) -> tuple[str, str]:
