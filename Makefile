@@ -10,6 +10,9 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 DEMO_STORAGE := sqlite:///foldtune.db
+# One test more at once than there are cores: some wait, for processes or for time to pass.
+TESTS_AT_ONCE := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+PYTEST := $(BIN)/pytest -n $(TESTS_AT_ONCE) --dist worksteal
 
 .PHONY: demo test unit check fix bench bench-storage quality honesty honesty-data chaos clean
 .DEFAULT_GOAL := demo
@@ -18,10 +21,10 @@ demo: $(VENV)/installed
 	$(BIN)/foldtune run studies/digits.yaml --storage $(DEMO_STORAGE)
 
 test: $(VENV)/installed check
-	$(BIN)/pytest -n auto
+	$(PYTEST)
 
 unit: $(VENV)/installed
-	$(BIN)/pytest -n auto -m "not slow"
+	$(PYTEST) -m "not slow"
 
 check: $(VENV)/installed
 	$(BIN)/ruff format --check src tests benchmarks

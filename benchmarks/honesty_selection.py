@@ -3,22 +3,27 @@
 from functools import partial
 
 import numpy as np
+from scipy.special import ndtri
 
 from benchmarks.honesty_claims import Claim, Experiment, near
-from foldtune.selection.bbc import Candidates, correct
-from foldtune.selection.gains import align
+from foldtune.selection.bbc import Candidates, correct, fold_correction
+from foldtune.selection.gains import align, shrinkage
 from foldtune.selection.resampling import row_units
-from foldtune.selection.scorers import RowMeans
+from foldtune.selection.scorers import RowMeans, rows_of_folds
 from foldtune.selection.winner import Finalist, confirm, repeats_help, to_confirm
 from foldtune.values import Floats
-from tests.selection.worlds import Abilities, beta_9_6, coins, corrected, halving, independent, learning
+from tests.selection.worlds import Abilities, beta_9_6, coins, corrected, folds, halving, independent, learning
 
 TRIALS = 90
 EXEMPT = 5
 
 
 def random_search(studies: int, abilities: Abilities, *, n_rows: int, n_trials: int) -> Floats:
-    """Naive, corrected, true score of the chosen, whether its interval and a naive normal one hold it, (5,)."""
+    """Means over studies, (7,).
+
+    Naive, corrected, true score of the chosen; whether its interval and a normal one around the naive best hold it; how
+    wide the first is in widths of a normal one around the corrected score; what the fold correction says.
+    """
     found = []
     for seed in range(studies):
         generator = np.random.default_rng(seed)
@@ -28,19 +33,25 @@ def random_search(studies: int, abilities: Abilities, *, n_rows: int, n_trials: 
         study = corrected(hits, seed=seed)
         low, high = study.interval()
         half = 1.96 * np.sqrt(study.naive * (1 - study.naive) / n_rows)
-        found.append((study.naive, study.score, true, low <= true <= high, abs(study.naive - true) <= half))
+        normal = 2 * 1.96 * np.sqrt(study.score * (1 - study.score) / n_rows)
+        by_fold = np.stack([hits[rows].mean(axis=0) for rows in rows_of_folds(folds(n_rows))], axis=1)
+        fallback = study.naive - fold_correction(by_fold, "maximize")
+        held = low <= true <= high, abs(study.naive - true) <= half
+        found.append((study.naive, study.score, true, *held, (high - low) / normal, fallback))
     means: Floats = np.array(found, dtype=np.float64).mean(axis=0)
     return means
 
 
 def noise(studies: int, *, n_rows: int, naive: float, normal: float) -> list[Claim]:
     """Labels of noise: every configuration guesses."""
-    found, score, _, covered, wald = random_search(studies, coins, n_rows=n_rows, n_trials=100)
+    found, score, _, covered, wald, width, fallback = random_search(studies, coins, n_rows=n_rows, n_trials=100)
     return [
         near("naive best", found, naive, 0.02),
         near("corrected score (truth 0.500)", score, 0.5, 0.01),
         Claim("its 95% interval holds the truth", covered, low=0.95),
+        Claim("its width, in those of a normal one", width, 1.3, 2.0, form=".2f"),
         Claim("a normal interval around the naive best holds it", wald, high=normal),
+        Claim("fold correction, for lack of predictions: too strict", fallback, 0.47, 0.495),
     ]
 
 
@@ -56,12 +67,14 @@ def published(
         expected: naive best, corrected score and true score of the chosen.
         below: by how much the correction may be too strict.
     """
-    naive, score, true, covered, _ = random_search(studies, beta_9_6, n_rows=n_rows, n_trials=n_trials)
+    naive, score, true, covered, _, width, fallback = random_search(studies, beta_9_6, n_rows=n_rows, n_trials=n_trials)
     whats = ("naive best", "corrected score", "true score of the chosen")
     return [
         *(near(what, seen, saw, 0.01) for what, seen, saw in zip(whats, (naive, score, true), expected, strict=True)),
         Claim("corrected minus true", score - true, -below, 0.003),
         Claim("the 95% interval holds the truth", covered, low=0.95),
+        Claim("its width, in those of a normal one", width, 1.3, 2.0, form=".2f"),
+        Claim("fold correction minus true", fallback - true, -0.03, 0.003),
     ]
 
 
@@ -87,9 +100,11 @@ def pruned_search(hits: list[Floats], truth: Floats, generator: np.random.Genera
     complete, units = stopped == end, row_units(n_rows)
     found = []
     for columns in (np.flatnonzero(complete), np.arange(n_trials)):
-        alignment = align(reference, stopped[columns], last[:, columns].mean(axis=0), "maximize")
-        trials = Candidates(columns, complete[columns], alignment)
         scorer = RowMeans(last[:, columns], np.zeros(n_rows, np.int64))
+        shrink = shrinkage(scorer, units, np.searchsorted(columns, exempt), np.random.default_rng(seed))
+        own = last[:, columns].mean(axis=0)
+        alignment = align(reference, stopped[columns], own, "maximize", shrink=shrink)
+        trials = Candidates(columns, complete[columns], alignment)
         found.append(correct(scorer, trials, units=units, direction="maximize", seed=seed, draws=150))
     winner = np.flatnonzero(complete)[last[:, complete].mean(axis=0).argmax()]
     return found[0].score, found[1].score, float(truth[winner])
@@ -185,6 +200,30 @@ def confirmation_brings_nothing(studies: int) -> list[Claim]:
     ]
 
 
+def corrected_and_confirmed(seed: int, abilities: Abilities) -> tuple[float, float]:
+    """The corrected score of the first run, and the true score of the winner that two more runs confirm.
+
+    Half of what decides whether a configuration gets a row right is its own, from run to run; the rest stays.
+    """
+    generator = np.random.default_rng(seed)
+    truth = abilities(100, generator)
+    stays = generator.standard_normal((200, 100))
+    runs = np.sqrt(0.5) * (stays + generator.standard_normal((3, 200, 100))) + ndtri(truth) > 0
+    values = runs.mean(axis=1)
+    top = to_confirm(list(enumerate(values[0])), "maximize", 100)
+    winner = max(top, key=lambda number: values[:, number].mean())
+    return corrected(runs[0].astype(np.float64), seed=seed).score, float(truth[winner])
+
+
+def confirmed_beside_corrected(studies: int, *, abilities: Abilities, low: float, high: float) -> list[Claim]:
+    """The correction replays the choice of the first run, not that of confirmation."""
+    score, true = np.mean([corrected_and_confirmed(seed, abilities) for seed in range(studies)], axis=0)
+    return [
+        Claim("true score of the confirmed winner", true),
+        Claim("corrected minus true", score - true, low, high),
+    ]
+
+
 EXPERIMENTS = (
     Experiment(
         1,
@@ -229,4 +268,18 @@ EXPERIMENTS = (
     ),
     Experiment(7, "Top 10 of 100 on 4 fresh partitions; noise: rows 0.5, partitions 0.7", confirmation_pays, 4000, 400),
     Experiment(7, "The same; noise: rows 1.0, partitions 0.3", confirmation_brings_nothing, 4000, 400),
+    Experiment(
+        7,
+        "Top 10 of 100 trained on 2 more partitions, 200 rows of noise labels",
+        partial(confirmed_beside_corrected, abilities=coins, low=-0.01, high=0.01),
+        full=1000,
+        small=100,
+    ),
+    Experiment(
+        7,
+        "The same, configurations that differ",
+        partial(confirmed_beside_corrected, abilities=beta_9_6, low=-0.02, high=0.003),
+        full=1000,
+        small=100,
+    ),
 )

@@ -27,6 +27,7 @@ from foldtune.store.records import TrialRecord
 from foldtune.store.store import Store
 from foldtune.train.lockstep import LockstepRun
 from foldtune.train.packed.engine import PackedEngine, PackedRun
+from foldtune.train.packed.scorers import Scorers
 from foldtune.train.packed.stack import Stack
 
 STUDY = Path(__file__).parents[1] / "studies" / "digits.yaml"
@@ -70,7 +71,7 @@ COMPOSING = Part("composing stacks", ((PackedRun, "_compose"), (Stack, "__init__
 TRAINING = Part("training", ((Stack, "train_epoch"),), process=True)
 LOCKSTEP = Part("training and scoring in lockstep", ((LockstepRun, "step"),), process=True)
 VALIDATING = Part("validating", ((Stack, "answers"),), process=True)
-SCORING = Part("scoring, curves", ((PackedRun, "_scores"), (PackedRun, "_report")), process=True)
+SCORING = Part("scoring, curves", ((Scorers, "score"), (PackedRun, "_report")), process=True)
 ROWS = Part("storing rows", ((Store, "record"), (Store, "reserve")))
 COPY = Part("Optuna's copy", ((Store, "publish"),))
 REST = Part("the rest", ((Search, "run"),))

@@ -35,13 +35,20 @@ def main(arguments: Sequence[str]) -> None:
     size = QUICK if options.quick else Size(trials=options.trials)
     data_sets = ("breast_cancer",) if options.quick else options.data_sets
     seeds, ablation_seeds = (1, 1) if options.quick else (options.seeds, options.ablation_seeds)
-    command = shlex.join(["python", "-m", "benchmarks.quality", *arguments])
+    command = shlex.join(["python", "-m", "benchmarks.quality", *_without_folders(arguments)])
     measured: list[Measured] = []
     for data_set in data_sets:
         measured.append(_measure(data_set, size, range(seeds), range(ablation_seeds), options.keep))
         page = document(measured, size, command, QUICK_NOTE if options.quick else "")
         options.output.write_text(page, encoding="utf-8")
     _say(f"written: {options.output}")
+
+
+def _without_folders(arguments: Sequence[str]) -> list[str]:
+    """The arguments that others need to do the same; where files lie is this machine's affair."""
+    folders, before = ("--keep", "--output"), ("", *arguments)
+    pairs = zip(arguments, before, strict=False)
+    return [given for given, last in pairs if given not in folders and last not in folders]
 
 
 def _measure(data_set: str, size: Size, seeds: range, ablation_seeds: range, keep: Path | None) -> Measured:
@@ -61,7 +68,8 @@ def _measure(data_set: str, size: Size, seeds: range, ablation_seeds: range, kee
     hardest = Until(budget_s, partial(_reached, [main_target(goals)]))
     runs = {USUAL: usual, FAST: searched(FAST, partial(run_fast, until=every), seeds)}
     runs[FOLDTUNE.name] = ours(FOLDTUNE, every, seeds)
-    runs |= {variant.name: ours(variant, hardest, ablation_seeds) for variant in ABLATIONS}
+    if ablation_seeds:
+        runs |= {variant.name: ours(variant, hardest, ablation_seeds) for variant in ABLATIONS}
     return Measured(data_set, goals, runs)
 
 
@@ -90,7 +98,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="breast_cancer, one seed, a tiny budget")
     parser.add_argument("--data-sets", nargs="+", choices=DATA_SETS, default=DATA_SETS, metavar="NAME")
     parser.add_argument("--seeds", type=int, default=SEEDS, help="searches per data set and way (%(default)s)")
-    parser.add_argument("--ablation-seeds", type=int, default=ABLATION_SEEDS, help="of each ablation (%(default)s)")
+    parser.add_argument(
+        "--ablation-seeds", type=int, default=ABLATION_SEEDS, help="of each ablation; 0: none (%(default)s)"
+    )
     parser.add_argument("--trials", type=int, default=Size().trials, help="the usual script's budget (%(default)s)")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where searches are kept, and taken from")
     parser.add_argument("--output", type=Path, default=PAGE)

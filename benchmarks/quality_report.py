@@ -78,8 +78,6 @@ def document(measured: Sequence[Measured], size: Size, command: str, note: str) 
         command: that made it.
         note: a line under the title; may be empty.
     """
-    n_seeds = min(len(runs) for one in measured for runs in one.runs.values())
-    short = [replace(one, runs={way: runs[:n_seeds] for way, runs in one.runs.items()}) for one in measured]
     how = HOW.format(
         batch_size=BATCH_SIZE, epochs=size.epochs, n_splits=size.n_splits, workers=WORKERS, trials=size.trials
     )
@@ -88,10 +86,18 @@ def document(measured: Sequence[Measured], size: Size, command: str, note: str) 
     parts += ["## Time to usual's score", _table(_main_rows(measured))]
     parts += ["## Trials per hour", RATES, _table(_rate_rows(measured))]
     parts += ["## Other targets", _table(_target_rows(measured))]
-    parts += ["## Ablations", ABLATIONS.format(last=n_seeds - 1), _table(_mean_rows(short))]
-    for one in short:
-        parts += [f"### {one.name}", _table(_variant_rows(one))]
+    if any(one.runs.keys() - {*PEERS, OURS} for one in measured):
+        parts += _ablations(measured)
     return "\n\n".join(parts) + "\n"
+
+
+def _ablations(measured: Sequence[Measured]) -> Iterator[str]:
+    """The section about them, of the seeds that every row has."""
+    n_seeds = min(len(runs) for one in measured for runs in one.runs.values())
+    short = [replace(one, runs={way: runs[:n_seeds] for way, runs in one.runs.items()}) for one in measured]
+    yield from ("## Ablations", ABLATIONS.format(last=n_seeds - 1), _table(_mean_rows(short)))
+    for one in short:
+        yield from (f"### {one.name}", _table(_variant_rows(one)))
 
 
 def _goal(measured: Sequence[Measured]) -> str:

@@ -25,7 +25,7 @@ from foldtune.search.optuna_parts import build_sampler, quiet
 from foldtune.search.plan import Plan
 from foldtune.search.pool import Saved
 from foldtune.search.study import open_study
-from foldtune.store.engine import configure_sqlite
+from foldtune.store.engine import configure
 from foldtune.store.store import Store
 from foldtune.values import EpochReport, Job, TrialResult
 
@@ -215,7 +215,7 @@ def _optuna(load: Load, contender: Contender, url: str, index: int) -> list[Call
     node = None if plan.spec.search.sampler is None else plan.spec.search.sampler.node
     storage = RDBStorage(url)
     if contender == "Optuna, tuned":
-        configure_sqlite(storage.engine)
+        configure(storage.engine)
     sampler = build_sampler(node, plan.space, index)
     study = optuna.load_study(study_name=plan.spec.name, storage=storage, sampler=sampler)
 

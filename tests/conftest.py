@@ -8,14 +8,15 @@ from typing import NamedTuple
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.exc import OperationalError
 
 from foldtune.cli.main import main
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 POSTGRES = "postgresql+psycopg://postgres@127.0.0.1/test?connect_timeout=5"
-MARIADB = "mysql+pymysql://root@127.0.0.1/{}?connect_timeout=5"
+MARIADB = os.environ.get("FOLDTUNE_TEST_MYSQL", "mysql+pymysql://root@127.0.0.1") + "/{}?connect_timeout=5"
+"""Of a server that every test with MariaDB uses; the environment may name another, as one of MySQL."""
 NO_INDEX_SCANS = "%20-cenable_indexscan%3Doff%20-cenable_bitmapscan%3Doff"
 """Rows then come in the order of writing, unless a query names its order."""
 
@@ -73,16 +74,20 @@ def sqlite_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'study.db'}"
 
 
+def _connected(engine: Engine, kind: str) -> Connection:
+    """A connection; without a server the test is skipped, and fails where CI promises one."""
+    try:
+        return engine.connect()
+    except OperationalError as error:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"no {kind} server answers: {error.orig}")
+
+
 @pytest.fixture
 def postgres_url() -> Iterator[str]:
     """The URL of an empty schema, dropped in the end."""
     engine = create_engine(POSTGRES, isolation_level="AUTOCOMMIT")
     schema = f"foldtune_{uuid4().hex}"
-    try:
-        connection = engine.connect()
-    except OperationalError as error:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"no PostgreSQL server answers: {error.orig}")
-    with connection:
+    with _connected(engine, "PostgreSQL") as connection:
         connection.execute(text(f"CREATE SCHEMA {schema}"))
         yield f"{POSTGRES}&options=-csearch_path%3D{schema}{NO_INDEX_SCANS}"
         connection.execute(text(f"DROP SCHEMA {schema} CASCADE"))
@@ -94,11 +99,7 @@ def mariadb_url() -> Iterator[str]:
     """The URL of an empty database, dropped in the end."""
     engine = create_engine(MARIADB.format("test"), isolation_level="AUTOCOMMIT")
     name = f"foldtune_{uuid4().hex}"
-    try:
-        connection = engine.connect()
-    except OperationalError as error:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"no MariaDB server answers: {error.orig}")
-    with connection:
+    with _connected(engine, "MariaDB") as connection:
         connection.execute(text(f"CREATE DATABASE {name}"))
         yield MARIADB.format(name)
         connection.execute(text(f"DROP DATABASE {name}"))

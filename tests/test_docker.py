@@ -121,9 +121,6 @@ def image(instruction: str) -> list[str]:
     return [str(word) for word in YAML(typ="safe").load(found)]
 
 
-ALL = {"compose": composed, "kubernetes": orchestrated}
-
-
 @dataclass(frozen=True)
 class Host:
     """This machine in a container's place: folders for its volumes, a real database for its own."""
@@ -242,15 +239,75 @@ def test_the_gpu_s_commands_are_the_others_on_another_device(name: str) -> None:
     (file,) = read("compose.gpu.yaml")
     command = file["services"][name]["command"]
     assert command == [*composed()[name].command, "--device", "cuda"]
-    group = typer.main.get_command(app)
-    parsed = group.commands[command[0]].make_context(command[0], command[1:])  # type: ignore[attr-defined]
-    assert parsed.params["device"] == "cuda"
+    assert parsed(Container(command, {}, (), ()))["device"] == "cuda"
+
+
+def test_containers_share_the_locks_of_the_gpus() -> None:
+    (file,) = read("compose.gpu.yaml")
+    for name in ("study", "worker"):
+        service = file["services"][name]
+        folder = service["environment"]["TMPDIR"]  # where foldtune's locks lie
+        assert f"gpus:{folder}" in service["volumes"] and "gpus" in file["volumes"]
+
+
+def ready_checks() -> dict[str, list[str]]:
+    """How PostgreSQL's containers are asked whether they are ready."""
+    (compose,) = read("compose.yaml")
+    (stateful,) = (document for document in read("kubernetes.yaml") if document["kind"] == "StatefulSet")
+    (container,) = stateful["spec"]["template"]["spec"]["containers"]
+    return {
+        "compose": compose["services"]["postgres"]["healthcheck"]["test"][1:],
+        "startup": container["startupProbe"]["exec"]["command"],
+        "readiness": container["readinessProbe"]["exec"]["command"],
+    }
+
+
+@pytest.mark.parametrize("name", ready_checks())
+def test_postgres_is_asked_whether_it_is_ready(name: str, postgres_url: str) -> None:
+    command = ready_checks()[name]
+    assert subprocess.run(command, env={**os.environ, "PGHOST": "127.0.0.1"}).returncode == 0
+    elsewhere = {**os.environ, "PGHOST": "127.0.0.1", "PGPORT": "1"}
+    assert subprocess.run(command, env=elsewhere).returncode != 0
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ALL)
-def test_the_study_and_the_dashboard_run(kind: str, host: Host) -> None:
-    containers = ALL[kind]()
+def test_the_dashboard_s_pod_waits_for_the_first_study(host: Host) -> None:
+    (deployment,) = (document for document in read("kubernetes.yaml") if document["kind"] == "Deployment")
+    (waiting,) = deployment["spec"]["template"]["spec"]["initContainers"]
+    environment = {variable["name"]: _value(variable) for variable in waiting["env"]}
+    variables = {**os.environ, **environment, "FOLDTUNE_STORAGE": host.database, "PATH": f"{BIN}:{os.environ['PATH']}"}
+    command = [word.replace("sleep 5", "sleep 0.1") for word in waiting["command"]]
+    assert command != waiting["command"]
+    with ended(subprocess.Popen(command, env=variables, text=True, stderr=subprocess.PIPE)) as process:
+        assert process.stderr is not None
+        assert "must hold a study of foldtune's" in process.stderr.readline()
+        foldtune.run_study(host.folder / "studies" / "study.yaml", storage=host.database, workers=0)
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+
+
+def parsed(container: Container) -> dict[str, Any]:
+    """What the command line reads from a container's command."""
+    name, *options = container.command
+    group = typer.main.get_command(app)
+    found: dict[str, Any] = group.commands[name].make_context(name, options).params  # type: ignore[attr-defined]
+    return found
+
+
+def test_compose_and_kubernetes_run_the_same() -> None:
+    """But for the size of machines, and when workers end; so one of them shows below that their commands work."""
+    ours, theirs = composed(), orchestrated()
+    for name, container in ours.items():
+        other = theirs[name]
+        assert container.command[0] == other.command[0]
+        different = {option for option, value in parsed(container).items() if value != parsed(other)[option]}
+        assert different <= {"workers", "idle_exit"}
+        assert (container.environment, container.health) == (other.environment, other.health)
+
+
+@pytest.mark.slow
+def test_the_study_and_the_dashboard_run(host: Host) -> None:
+    containers = orchestrated()
     done = host.run(containers["study"], [*image("ENTRYPOINT"), *containers["study"].command])
     assert done.returncode == 0, done.stderr
     assert "Best: trial" in done.stdout
@@ -279,9 +336,8 @@ def test_the_study_and_the_dashboard_run(kind: str, host: Host) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ALL)
-def test_a_worker_goes_on_with_the_study_and_ends_when_told(kind: str, host: Host) -> None:
-    containers = ALL[kind]()
+def test_a_worker_goes_on_with_the_study_and_ends_when_told(host: Host) -> None:
+    containers = orchestrated()
     foldtune.run_study(host.folder / "studies" / "study.yaml", storage=host.database, workers=0)
     store = Store(host.database)
     study = store.study("small")

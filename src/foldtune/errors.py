@@ -5,7 +5,9 @@ FoldtuneError
 │   ├── SpecError         the study file is wrong
 │   ├── DataError         the data do not fit the study file
 │   ├── StoreError        the database cannot be used
-│   │   └── LeaseLostError    another search loop has this one's trials
+│   │   ├── DatabaseAwayError  it does not answer
+│   │   ├── NoTablesError      nothing of foldtune's is there yet
+│   │   └── LeaseLostError     another search loop has this one's trials
 │   └── ResumeError       the stored study and the request differ
 ├── TrainingError         one trial failed; the study goes on
 │   ├── DivergedError     a loss or a score is not finite
@@ -123,6 +125,10 @@ class StoreError(RequestError):
 
 class DatabaseAwayError(StoreError):
     """The database does not answer; it may a little later."""
+
+
+class NoTablesError(StoreError):
+    """Nothing of foldtune's is in the database; the first search creates it."""
 
 
 class LeaseLostError(StoreError):

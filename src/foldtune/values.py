@@ -11,12 +11,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Task = Literal["classification", "regression"]
+Task = Literal["classification", "multilabel", "regression"]
 Direction = Literal["minimize", "maximize"]
 TrialState = Literal["waiting", "running", "complete", "pruned", "failed"]
 FailureKind = Literal["diverged", "out of memory", "user code", "data", "lost worker"]
 Origin = Literal["default", "enqueued", "sampled"]
-AnswerKind = Literal["logits", "values", "losses"]
+AnswerKind = Literal["logits", "label logits", "values", "losses"]
 
 Config = Mapping[str, Any]
 """A trial's configuration: the searchable sections of the study file with every domain replaced by a plain value."""
@@ -116,9 +116,10 @@ class OutOfFold:
 
     Args:
         kind: "logits" in float16, as nets give them before softmax or sigmoid (one per row where the loss takes a
-            single logit); "values" in original units and float32; or "losses", the objective row by row in float32,
-            where the answers themselves are too large to be kept. Logits and values beyond their dtype are clipped to
-            the largest that it has: 65504 in float16.
+            single logit); "label logits" in float16, one before its sigmoid for each of several labels; "values" in
+            original units and float32; or "losses", the objective row by row in float32, where the answers themselves
+            are too large to be kept. Logits and values beyond their dtype are clipped to the largest that it has: 65504
+            in float16.
         answers: those of fold 0's validation rows, ascending, then fold 1's, and so on: (n, C); (n, 1) for losses.
         epochs: the epoch of each fold's answers, from 1, shape (K,).
     """

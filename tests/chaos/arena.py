@@ -12,6 +12,9 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import OperationalError
+
 from foldtune.search.plan import Plan, make_plan
 from foldtune.search.study import open_study
 from foldtune.spec.load import read_spec
@@ -20,6 +23,11 @@ from foldtune.store.store import Store
 WAIT_S = 600.0
 """How long anything is waited for: processes import torch, and machines are busy."""
 
+ACTIVITY = """
+SELECT pid, client_port, state, wait_event_type, wait_event, now() - state_change AS since,
+    pg_blocking_pids(pid) AS behind, query
+FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
 ROOT = Path(__file__).parents[2]
 MAIN = "from foldtune.cli.main import script; script()"
 STUDY = """
@@ -82,7 +90,9 @@ class Arena:
     def __enter__(self) -> "Arena":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if error is not None:
+            error.add_note(f"The log ends:\n{self.log.read_text()[-5000:]}\n{activity(self.url)}")
         for process in self.processes:
             if process.poll() is None:
                 signal_group(process, signal.SIGKILL)
@@ -186,6 +196,21 @@ def children(pid: int) -> list[int]:
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except (FileNotFoundError, ProcessLookupError):
         return []
+
+
+def activity(url: str) -> str:
+    """What the connections to a PostgreSQL database do, who keeps whom waiting among them; "" of another kind."""
+    if not url.startswith("postgresql"):
+        return ""
+    engine = create_engine(url, connect_args={"connect_timeout": 5})
+    try:
+        with engine.connect() as connection:
+            lines = ["\t".join(map(str, row)) for row in connection.execute(text(ACTIVITY))]
+    except OperationalError as error:
+        return f"The server does not answer: {error.orig}"
+    finally:
+        engine.dispose()
+    return "\n".join(["What its connections do:", *lines])
 
 
 def wait_until(true: Callable[[], bool], timeout_s: float = WAIT_S) -> None:

@@ -34,7 +34,7 @@ def test_without_room_for_the_database_a_search_ends_and_goes_on_later(
     began = time.monotonic()
     with Arena(tmp_path, f"sqlite:///{full_disk}/study.db", 6) as arena:
         arena.create()
-        process = arena.search()
+        process = arena.search(workers=0)
         assert arena.wait_for_epochs(10, process)
         _fill(full_disk)
         wait_until(lambda: process.poll() is not None)
@@ -43,7 +43,7 @@ def test_without_room_for_the_database_a_search_ends_and_goes_on_later(
         log = arena.log.read_text()
         assert log.count("error: the disk must have room for the database") == 1 and "Traceback" not in log, log
         (full_disk / "filler").unlink()
-        assert arena.search().wait() == 0, arena.log.read_text()[-3000:]
+        assert arena.search(workers=0).wait() == 0, arena.log.read_text()[-3000:]
         check_undisturbed(arena)
         tell("disk full, database", [arena], began)
 

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
+from optuna_dashboard import get_note
 from typer.testing import CliRunner, Result
 
 from foldtune.cli.main import app
@@ -47,6 +49,11 @@ def audits(name: str) -> list[dict[str, Any]]:
     return found
 
 
+def note(name: str) -> str:
+    """What optuna-dashboard shows of a study."""
+    return str(get_note(optuna.load_study(study_name=name, storage="sqlite:///foldtune.db")))
+
+
 def test_a_test_is_printed_recorded_and_shown(folder: Path) -> None:
     assert audits("small") == []
     done = invoke("test", "small", "--json")
@@ -56,12 +63,14 @@ def test_a_test_is_printed_recorded_and_shown(folder: Path) -> None:
     assert document["n_rows"] == 30 and document["n_train"] == 120 and document["void"] is None
     assert audits("small") == [{key: value for key, value in document.items() if key not in ("format", "study")}]
     shown = " ".join(invoke("show", "small").stdout.split())
-    assert "Locked test log_loss" in shown and "95% interval" in shown and "look at these rows" not in shown
+    assert "Locked test log_loss" in shown and "95% interval" in shown and "at these rows" not in shown
     assert "trained on 120 rows for" in shown and "one seed; scored on 30 rows" in shown
+    assert "**locked test**" in note("small")
     refused = invoke("test", "small", "--trial", "0")
     assert isinstance(refused.exception, RequestError) and "Add --again" in str(refused.exception)
-    again = invoke("test", "small", "--again")
-    assert again.exit_code == 0 and "second look at these rows" in again.stdout
+    again = invoke("test", "small", "--again", "--explain")
+    assert again.exit_code == 0 and "look 2 at these rows" in again.stdout
+    assert "It is looked at once; a second look is recorded." in " ".join(again.stdout.split())
     assert [audit["looks"] for audit in audits("small")] == [1, 2]
 
 
@@ -91,6 +100,7 @@ def test_nested_says_its_cost_and_is_shown(folder: Path) -> None:
     document = json.loads(again.stdout)
     assert [audit["finding"] for audit in document["audits"]] == ["nested"] and document["audits"] == audits("outer")
     assert document["audits"][0]["n_rows"] == 150 and len(document["audits"][0]["fold_scores"]) == 2
+    assert "**nested**" in note("outer") and "**locked test**" in note("outer.nested-1-of-2")
     names = [study["name"] for study in json.loads(invoke("list", "--json").stdout)]
     assert {"outer", "outer.nested-1-of-2", "outer.nested-2-of-2"} <= set(names)
 

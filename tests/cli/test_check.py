@@ -62,7 +62,8 @@ def test_drift_of_the_test_file(folder: Path) -> None:
     drift = json.loads(check("--drift", "--json").stdout)["drift"]
     assert drift["auc"] > 0.9 and drift["p_value"] == 0.002 and drift["rows"] == [60, 40]
     assert drift["columns"][0][0] == "b"
-    printed = " ".join(check("--drift").stdout.split())
+    printed = " ".join(check("--drift", "--explain").stdout.split())
+    assert "Source: Lopez-Paz and Oquab 2017" in printed and "Source: measured on this machine" in printed
     assert "the 40 other rows can be told from 60 of the study (AUC 0.9" in printed
     assert "most by b (0.9" in printed and "Nothing was left out" in printed
 

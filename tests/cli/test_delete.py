@@ -66,6 +66,14 @@ def test_a_study_without_a_copy_or_checkpoints_is_deleted(sqlite_url: str) -> No
         assert store.studies() == []
 
 
+def test_nested_searches_stay_and_are_named(sqlite_url: str) -> None:
+    with opened(sqlite_url) as store:
+        for name in ("a.b", "a.b.nested-1-of-2", "a.b.nested-2-of-2", "a.c.nested-1-of-2", "axb.nested-1-of-2"):
+            store.create_study(store_laws.make_study(name))
+    done = delete("a.b", sqlite_url, "--yes")
+    assert done.stderr.endswith(" its nested searches: a.b.nested-1-of-2, a.b.nested-2-of-2.\n"), done.output
+
+
 @pytest.mark.parametrize("url", ["sqlite_url"], indirect=True)
 def test_a_person_is_asked_and_a_script_must_say_yes(name: str, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "deleting a study must be confirmed" in str(delete(name, url).exception)

@@ -1,10 +1,11 @@
 """A study's own folder, the folder of its data, and the working folder may be three."""
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.conftest import Command
 
 STUDY = """\
 name: apart
@@ -24,14 +25,16 @@ class Net(nn.Sequential):
 """
 
 
-def foldtune(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    code = "from foldtune.cli.main import main; main()"
-    command = [sys.executable, "-c", code, *arguments, "--workers", "0"]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+def test_modules_stand_beside_the_study_file_and_data_wherever_the_user_says(
+    tmp_path: Path, foldtune: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(*arguments: str) -> tuple[int, str, str]:
+        """A command in the working folder that knows nothing of those before."""
+        sys.modules.pop("my_net", None)
+        with monkeypatch.context() as own:
+            own.setattr(sys, "path", list(sys.path))
+            return foldtune(*arguments, "--workers", "0")
 
-
-@pytest.mark.slow
-def test_modules_stand_beside_the_study_file_and_data_wherever_the_user_says(tmp_path: Path) -> None:
     home, data, work = (tmp_path / name for name in ("home", "data", "work"))
     for folder in (home, data, work):
         folder.mkdir()
@@ -40,16 +43,18 @@ def test_modules_stand_beside_the_study_file_and_data_wherever_the_user_says(tmp
     (home / "first.yaml").write_text("- {model.width: 4}\n", encoding="utf-8")
     rows = "".join(f"{n},{n % 7},{'ab'[n % 2]}\n" for n in range(40))
     (data / "rows.csv").write_text(f"u,v,y\n{rows}", encoding="utf-8")
+    monkeypatch.chdir(work)
 
-    run = foldtune(work, "run", "../home/study.yaml", "--data", "../data")
-    assert run.returncode == 0, run.stderr
+    code, err, _ = run("run", "../home/study.yaml", "--data", "../data")
+    assert code == 0, err
     (home / "study.yaml").unlink()
-    assert "`--allow-import my_net`" in foldtune(work, "resume", "apart", "--trials", "2").stderr
+    assert "`--allow-import my_net`" in " ".join(run("resume", "apart", "--trials", "2")[1].split())
     mine = ("--allow-import", "my_net")
-    resume = foldtune(work, "resume", "apart", "--trials", "2", *mine)
-    assert resume.returncode == 0, resume.stderr
-    assert "2 of 2 trials" in resume.stdout
+    code, err, out = run("resume", "apart", "--trials", "2", *mine)
+    assert code == 0, err
+    assert "2 of 2 trials" in out
     moved = data.rename(tmp_path / "moved")
-    assert "`--data DIR` names another folder" in foldtune(work, "resume", "apart", "--trials", "3", *mine).stderr
-    resume = foldtune(work, "resume", "apart", "--trials", "3", "--data", str(moved), *mine)
-    assert resume.returncode == 0, resume.stderr
+    refused = run("resume", "apart", "--trials", "3", *mine)[1]
+    assert "`--data DIR` names another folder" in " ".join(refused.split())
+    code, err, _ = run("resume", "apart", "--trials", "3", "--data", str(moved), *mine)
+    assert code == 0, err

@@ -2,15 +2,20 @@
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from jsonschema import Draft202012Validator
 from typer.testing import CliRunner, Result
 
+from foldtune.cli.list import _row
 from foldtune.cli.main import app
 from foldtune.search.confirm import Confirmation
+from foldtune.search.numbers import number
 from foldtune.spec.load import load_spec
+from foldtune.store.records import StudySummary
+from foldtune.values import TrialState
 
 STUDY = """\
 name: small
@@ -67,11 +72,20 @@ def test_fork_starts_another_study(folder: Path) -> None:
 
 
 def test_list_and_trial_show_what_is_stored(folder: Path) -> None:
-    assert "small" in invoke("list").stdout
+    listed = invoke("list").stdout
+    best = json.loads(invoke("list", "--json").stdout)[0]["best"]
+    assert "small" in listed and "naive best" in listed and number(best) in listed
     document = json.loads(invoke("trial", "small", "0", "--json").stdout)
     assert document["origin"] == "default" and len(document["fold_scores"]) == 5
     assert len(document["curves"]["losses"]) == document["epochs"] == 2
-    assert "exempt from pruning" in invoke("trial", "small", "0").stdout
+    out = invoke("trial", "small", "0", "--explain").stdout
+    assert "exempt from pruning" in out and out.count("Source: ") == 3
+
+
+def test_scores_of_any_size_are_listed_as_exactly() -> None:
+    trials: dict[TrialState, int] = {"complete": 2, "pruned": 0, "failed": 0}
+    for best, shown in ((2934.512, "2934.5"), (0.000012, "1.200e-05"), (None, "")):
+        assert shown in _row(StudySummary("a", datetime.now(UTC), trials, best, ("minimize",), 9))
 
 
 def test_show_prints_a_row_for_each_of_the_top(folder: Path) -> None:
@@ -84,7 +98,11 @@ def test_check_reports_the_study(folder: Path) -> None:
     assert document["rows"] == 150 and document["folds"] == 5
     assert document["parameters"] == ["model.d_block", "model.activation", "optimizer.lr", "optimizer.weight_decay"]
     assert document["net_parameters"]["fewest"] <= document["net_parameters"]["default"]
-    assert "small.yaml is good." in invoke("check", "small.yaml").stdout
+    out = " ".join(invoke("check", "small.yaml").stdout.split())
+    assert "small.yaml is good." in out and "3 classes" in out
+    for use, said in (("diabetes", "1 number to predict"), ("linnerud", "3 numbers to predict")):
+        done = invoke("check", "small.yaml", "--set", f"data.use={use}", "--set", "validation.use=KFold")
+        assert said in " ".join(done.stdout.split()), done.output
 
 
 def test_schema_accepts_the_study(folder: Path) -> None:
@@ -128,3 +146,5 @@ def test_an_interrupted_confirmation_is_called_one(folder: Path, monkeypatch: py
     done = invoke("run", "small.yaml", "--fork", "stopped", "--workers", "0", "--storage", "sqlite:///stopped.db")
     assert done.exit_code == 130
     assert "Interrupted while confirming; 3 of 3 trials are saved." in done.stderr
+    shown = CliRunner().invoke(app, ["show", "stopped", "--top", "1", "--storage", "sqlite:///stopped.db"])
+    assert "and 2 more: foldtune show stopped --top 0 --storage sqlite:///stopped.db" in shown.stdout

@@ -1,5 +1,6 @@
 """Tiny seeded data sets."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,13 @@ def numbers(rows: int = 60, targets: int = 1, *, groups: int = 0, time: bool = F
         made.groups,
         made.time,
     )
+
+
+def labels(rows: int = 60, n_labels: int = 3, *, groups: int = 0, time: bool = False, seed: int = 0) -> Dataset:
+    """The same columns with labels, the first on half of the rows, each of the others on half as many."""
+    made, random = numbers(rows, n_labels, groups=groups, time=time, seed=seed), np.random.RandomState(seed)
+    target = [random.permutation(rows) < rows // 2**label for label in range(1, n_labels + 1)]
+    return replace(made, target=np.stack(target, axis=1).astype(np.int64), task="multilabel")
 
 
 def read(folder: Path, **section: Any) -> Dataset:

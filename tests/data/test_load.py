@@ -142,6 +142,7 @@ def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
     ("section", "message"),
     [
         ({"table": "a.csv", "sepp": ";"}, "data.sepp: `pandas.read_csv` has no argument `sepp`. Did you mean sep?"),
+        ({"table": "a.csv", "groups": "g"}, "`pandas.read_csv` has no argument `groups`. Did you mean group"),
         ({"table": "a.csv", "chunksize": 3}, "data.chunksize: `pandas.read_csv` has no argument `chunksize`"),
         ({"table": "a.parquet", "sep": ";"}, "data.sep: `pandas.read_parquet` has no argument `sep`"),
         ({"table": SMALL, "sep": ";"}, "data.sep: `a DataFrame` has no argument `sep`. There are no options here."),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from foldtune.data.locking import lock_test_rows
 from foldtune.errors import DataError
 
-from .makers import classes, numbers
+from .makers import classes, labels, numbers
 
 
 @settings(max_examples=60, deadline=None)
@@ -16,10 +16,10 @@ from .makers import classes, numbers
     rows=st.integers(20, 80),
     fraction=st.floats(0.05, 0.6),
     seed=st.integers(0, 2**32),
-    kind=st.sampled_from(["classes", "numbers", "groups", "time"]),
+    kind=st.sampled_from(["classes", "labels", "numbers", "groups", "time"]),
 )
 def test_every_row_is_on_one_side(rows: int, fraction: float, seed: int, kind: str) -> None:
-    make = numbers if kind == "numbers" else classes
+    make = {"numbers": numbers, "labels": labels}.get(kind, classes)
     data = make(rows, 2, groups=9 if kind == "groups" else 0, time=kind == "time")
     development, locked = lock_test_rows(data, fraction, seed)
     assert np.array_equal(np.sort(np.concatenate([development, locked])), np.arange(rows))
@@ -34,6 +34,14 @@ def test_every_class_gives_its_share() -> None:
     for seed in range(20):
         locked = lock_test_rows(data, 0.2, seed)[1]
         assert np.bincount(data.target[locked]).tolist() == [18, 2]
+
+
+def test_every_label_gives_about_its_share() -> None:
+    data = labels(500, 4, seed=1)
+    for seed in range(5):
+        locked = lock_test_rows(data, 0.2, seed)[1]
+        assert len(locked) == 100
+        assert np.abs(data.target[locked].mean(axis=0) - data.target.mean(axis=0)).sum() < 0.06  # chance: about 0.12
 
 
 def test_every_quantile_gives_its_share() -> None:
@@ -76,3 +84,7 @@ def test_refusals() -> None:
         DataError, match=r"rows of every class, however: all 2 rows of class 'v' would be locked\. Lower"
     ):
         lock_test_rows(ordered, 0.2, 0)
+    last = np.stack([np.arange(12) % 2, np.arange(12) == 11], axis=1).astype(np.int64)
+    rare = replace(labels(12, 2), time=np.arange(12.0), target=last)
+    with pytest.raises(DataError, match=r"all 1 rows of class `y1` = 1 would be locked"):
+        lock_test_rows(rare, 0.2, 0)

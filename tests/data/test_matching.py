@@ -110,6 +110,15 @@ def test_a_number_that_is_missing_in_the_target_is_refused(tmp_path: Path) -> No
         both(tmp_path, "x,y\n1,0.5\n2,\n", "x,y\n1,0.5\n2,1.5\n", drop=[])
 
 
+def test_labels_of_a_test_file_are_zeros_and_ones(tmp_path: Path) -> None:
+    own, names = "x,a,b\n1,0,1\n2,1,0\n", ["b", "a"]
+    like, test = both(tmp_path, "b,x,a\nTrue,1,0\n", own, target=names, drop=[])
+    assert test.task == "multilabel" and test.target.tolist() == [[1, 0]] and test.target.dtype == like.target.dtype
+    for wrong in ("2", ""):
+        with pytest.raises(DataError, match=r"`a` in test\.csv must hold 0 and 1, or booleans, .* in 1 of 1 rows"):
+            both(tmp_path, f"b,x,a\n1,1,{wrong}\n", own, target=names, drop=[])
+
+
 def test_a_file_of_another_format_does_not_take_the_options(tmp_path: Path) -> None:
     pd.DataFrame({"age": [1], "town": "Rome", "g": "p", "y": "no"}).to_parquet(tmp_path / "t.parquet")
     with pytest.raises(DataError, match=r"`pandas\.read_parquet` has no argument `skipinitialspace`"):

@@ -9,7 +9,7 @@ from foldtune.data.dataset import Dataset
 from foldtune.data.one_column import column_names, told_by_each
 from foldtune.data.splitters import make_folds
 
-from .makers import classes, numbers, read
+from .makers import classes, labels, numbers, read
 
 LEAK = 0.95
 
@@ -43,6 +43,13 @@ def test_a_copy_of_a_number_is_told_in_any_units() -> None:
     data = with_columns(data, heavy, -y + 5 * np.random.RandomState(7).randn(300), np.random.RandomState(1).rand(300))
     found = told(data)
     assert found["x0"] > 0.99 and 0.3 < found["x1"] < 0.9 and found["x2"] < 0.2
+
+
+def test_a_copy_of_one_label_is_told() -> None:
+    data = labels(300)
+    data = with_columns(data, 3 - data.target[:, 2], np.random.RandomState(1).rand(300))
+    found = told(data)
+    assert found["x0"] == 1.0 and found["x1"] < 0.1
 
 
 def test_a_rare_class_is_told_by_a_column_only_if_all_of_it_is() -> None:

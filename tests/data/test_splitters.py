@@ -13,7 +13,7 @@ from foldtune.errors import DataError, SpecError
 from foldtune.testing import splitter_laws as laws
 from foldtune.values import Fold
 
-from .makers import classes, numbers
+from .makers import classes, labels, numbers
 
 HERE = __name__
 QUANTILES = "foldtune.data.splitters:QuantileStratifiedKFold"
@@ -59,6 +59,10 @@ def grouped_numbers(rows: int) -> Dataset:
     return numbers(rows, groups=8)
 
 
+def grouped_labels(rows: int) -> Dataset:
+    return labels(rows, 2, groups=8)
+
+
 def tiny(rows: int) -> Dataset:
     return classes(12)
 
@@ -82,6 +86,8 @@ def ending(rows: int) -> Dataset:
 TABLE: list[tuple[str, Any, Any, int, bool]] = [
     ("default classes", None, plain, 1, True),
     ("default numbers", None, continuous, 1, True),
+    ("default labels", None, labels, 1, True),
+    ("default group labels", None, grouped_labels, 1, True),
     ("default groups", None, grouped, 1, True),
     ("default group numbers", None, grouped_numbers, 1, True),
     ("default time", None, timed, 0, False),
@@ -150,6 +156,12 @@ def test_every_class_is_dealt_evenly(node: Any) -> None:
     data = replace(classes(50), target=np.repeat([0, 1, 2], [7, 12, 31]))
     counts = np.array([np.bincount(data.target[fold.valid], minlength=3) for fold in make_folds(data, node, 3)])
     assert (np.ptp(counts, axis=0) <= 1).all()
+
+
+def test_every_label_is_dealt_evenly() -> None:
+    data = labels(100, 3)
+    counts = np.array([data.target[fold.valid].sum(axis=0) for fold in make_folds(data, None, 3)])
+    assert (np.ptp(counts, axis=0) <= 2).all() and np.ptp(counts[:, 2]) <= 1  # the rarest is dealt first
 
 
 def test_leaving_one_out_turns_the_prior_round() -> None:
@@ -288,6 +300,13 @@ def test_quantile_folds_do_not_depend_on_the_order_of_ties() -> None:
         ),
         (classes(30), "GroupKFold", r"`GroupKFold` needs groups\. Name their column in `data.group`"),
         (classes(30, time=True), "KFold", r"training rows must come before validation rows in time, which `KFold`"),
+        (labels(30), "StratifiedKFold", r"needs classes to stratify by, .*MultilabelStratifiedKFold"),
+        (labels(30, groups=6), "StratifiedGroupKFold", r"needs classes to stratify by, .*a multilabel.*Use GroupKFold"),
+        (
+            replace(labels(30, 2), target=np.stack([np.arange(30) % 2, np.arange(30) == 7], axis=1).astype(np.int64)),
+            None,
+            r"must leave training rows of every class, however: fold \d has none of `y1` = 1",
+        ),
         (numbers(30), "StratifiedKFold", r"needs classes to stratify by, .*QuantileStratifiedKFold"),
         (numbers(30, groups=6), "StratifiedGroupKFold", r"needs classes to stratify by, .*Use GroupKFold"),
         (classes(30), f"{HERE}:Overlapping", r"must not train on validation rows, however: 5 rows .* such as row 0"),

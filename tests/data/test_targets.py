@@ -83,6 +83,11 @@ def test_task_overrules(tmp_path: Path) -> None:
         ),
         ({"y": pd.to_datetime(["2024-01-01", "2024-01-02"] * 30)}, "regression", r"must hold numbers, however: dates"),
         ({"y": [0.5, 1] * 30, "z": ["a", "b"] * 30}, None, r"regression target `z` must hold numbers"),
+        ({"y": [0, 1] * 30}, "multilabel", r"at least two target columns, however: `y`\. One column of 0 and 1 is"),
+        ({"y": [0, 1] * 30, "z": [0, 2] * 30}, "multilabel", r"label `z` must hold 0 and 1, .* 2 in 30 of 60 rows"),
+        ({"y": [0, 1] * 30, "z": ["n", "y"] * 30}, "multilabel", r"label `z` must hold 0 and 1, .* 'n' in 60 of 60"),
+        ({"y": [0, 1] * 30, "z": [1] * 60}, None, r"data\.target: the label `z` must vary, however: only 1"),
+        ({"y": [0, 1] * 30, "z": [1, 0, None] * 20}, None, r"target `z` must have no missing values"),
         ({"y": [0, 1] * 30, "z": [0, 1] * 30}, "classification", r"must have one target column, however: `y`, `z`"),
     ],
 )
@@ -90,6 +95,31 @@ def test_refusals(columns: dict[str, Any], task: str | None, message: str, tmp_p
     table = pd.DataFrame({"x": range(ROWS), **columns})
     with pytest.raises(DataError, match=message):
         read(tmp_path, table=table, target=list(columns) if len(columns) > 1 else "y", task=task)
+
+
+@pytest.mark.parametrize(
+    ("columns", "task"),
+    [
+        ([[0, 1] * 30, [1, 1, 0] * 20], "multilabel"),
+        ([[0.0, 1.0] * 30, [True, False] * 30], "multilabel"),
+        ([pd.array([True, None] * 30, dtype="boolean"), np.array([True, False] * 30, dtype=object)], "multilabel"),
+        ([[0, 1] * 30, [0, 1, 2] * 20], "regression"),
+        ([[0, 1] * 30, [0.5, 1] * 30], "regression"),
+        ([[0, 1] * 30, ["0", "1"] * 30], "regression"),
+    ],
+)
+def test_several_columns_of_zeros_and_ones_are_labels(columns: list[Any], task: str) -> None:
+    assert infer_task(pd.DataFrame({f"y{index}": column for index, column in enumerate(columns)})) == task
+
+
+def test_labels_are_zeros_and_ones_in_their_order(tmp_path: Path) -> None:
+    table = pd.DataFrame({"x": range(ROWS), "a": [True, False] * 30, "b": [1.0, 0.0, 0.0] * 20})
+    data = read(tmp_path, table=table, target=["b", "a"])
+    assert (data.task, data.classes, data.target_names, data.n_outputs) == ("multilabel", (), ("b", "a"), 2)
+    assert data.target.dtype == np.int64 and data.target[:3].tolist() == [[1, 1], [0, 0], [0, 1]]
+    assert data.class_counts(np.arange(3)) == {"`b` = 0": 2, "`b` = 1": 1, "`a` = 0": 1, "`a` = 1": 2}
+    numbers = read(tmp_path, table=table, target=["b", "a"], task="regression")
+    assert numbers.target.dtype == np.float64 and numbers.class_counts(np.arange(3)) == {}
 
 
 def test_several_targets(tmp_path: Path) -> None:

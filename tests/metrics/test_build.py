@@ -93,7 +93,9 @@ def test_metrics_travel_to_other_processes(node: Any) -> None:
     torch.testing.assert_close(pickle.loads(pickle.dumps(metric))(*rows), metric(*rows), rtol=0, atol=0, equal_nan=True)
 
 
-@pytest.mark.parametrize(("task", "n_classes"), [("classification", 2), ("classification", 5), ("regression", 2)])
+@pytest.mark.parametrize(
+    ("task", "n_classes"), [("classification", 2), ("classification", 5), ("multilabel", 3), ("regression", 2)]
+)
 def test_defaults_can_be_built(task: Task, n_classes: int) -> None:
     assert build(default_objective(task), task, n_classes).direction == "minimize"
     names = default_metrics(task, n_classes)

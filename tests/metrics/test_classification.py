@@ -1,8 +1,6 @@
 """Metrics of predicted classes equal scikit-learn's, on folds with ties, padding and absent classes."""
 
-import warnings
 from functools import partial
-from typing import Any
 
 import pytest
 import sklearn.metrics
@@ -11,12 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foldtune.metrics import build_metric
-from foldtune.testing.metric_laws import (
-    Reference,
-    check_metric_equals_sklearn,
-    check_models_are_independent,
-    classification_sample,
-)
+from tests.metrics.checks import check_of_classes
 
 pytestmark = pytest.mark.filterwarnings("ignore:(y_pred contains|A single label|.*only one label):UserWarning")
 
@@ -37,20 +30,11 @@ AVERAGED = {
 }
 
 
-def check(node: str | dict[str, Any], reference: Reference, seed: int, n_classes: int, n_rows: int) -> None:
-    metric = build_metric(node, task="classification", n_classes=n_classes, path=())
-    sample = classification_sample(seed, n_classes=n_classes, n_rows=n_rows)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        check_models_are_independent(metric, sample=sample)
-    check_metric_equals_sklearn(metric, reference, sample=sample)
-
-
 @pytest.mark.parametrize("name", PLAIN)
 @LAW
 @given(seed=st.integers(0, 2**16), n_classes=st.integers(2, 5), n_rows=st.integers(1, 30))
 def test_equals_sklearn(name: str, seed: int, n_classes: int, n_rows: int) -> None:
-    check(name, PLAIN[name], seed, n_classes, n_rows)
+    check_of_classes(name, PLAIN[name], seed, n_classes, n_rows)
 
 
 @pytest.mark.parametrize("name", AVERAGED)
@@ -66,7 +50,7 @@ def test_averages_equal_sklearn(name: str, seed: int, n_classes: int, n_rows: in
         n_classes = 2
     default = "binary" if n_classes == 2 else "macro"
     reference = partial(AVERAGED[name], average=average or default, zero_division=0)
-    check({"use": name, "average": average} if average else name, reference, seed, n_classes, n_rows)
+    check_of_classes({"use": name, "average": average} if average else name, reference, seed, n_classes, n_rows)
 
 
 def test_no_predicted_positives_give_zero() -> None:

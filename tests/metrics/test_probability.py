@@ -13,11 +13,10 @@ from sklearn.metrics import average_precision_score, brier_score_loss, log_loss,
 from foldtune.metrics import build_metric
 from foldtune.testing.metric_laws import (
     Array,
-    Reference,
     check_metric_equals_sklearn,
-    check_models_are_independent,
     classification_sample,
 )
+from tests.metrics.checks import check_of_classes
 
 pytestmark = pytest.mark.filterwarnings("ignore:(Only one class|No positive class)")
 
@@ -27,25 +26,16 @@ SEEDS = st.integers(0, 2**16)
 ROWS = st.integers(1, 40)
 
 
-def check(node: str | dict[str, Any], reference: Reference, seed: int, n_classes: int, n_rows: int) -> None:
-    metric = build_metric(node, task="classification", n_classes=n_classes, path=())
-    sample = classification_sample(seed, n_classes=n_classes, n_rows=n_rows)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        check_models_are_independent(metric, sample=sample)
-    check_metric_equals_sklearn(metric, reference, sample=sample)
-
-
 @LAW
 @given(seed=SEEDS, n_classes=st.integers(2, 5), n_rows=ROWS)
 def test_log_loss_equals_sklearn(seed: int, n_classes: int, n_rows: int) -> None:
-    check("log_loss", partial(log_loss, labels=range(n_classes)), seed, n_classes, n_rows)
+    check_of_classes("log_loss", partial(log_loss, labels=range(n_classes)), seed, n_classes, n_rows)
 
 
 @LAW
 @given(seed=SEEDS, n_classes=st.integers(2, 5), n_rows=ROWS)
 def test_brier_score_loss_equals_sklearn(seed: int, n_classes: int, n_rows: int) -> None:
-    check("brier_score_loss", partial(brier_score_loss, labels=range(n_classes)), seed, n_classes, n_rows)
+    check_of_classes("brier_score_loss", partial(brier_score_loss, labels=range(n_classes)), seed, n_classes, n_rows)
 
 
 @pytest.mark.parametrize("name", ["roc_auc", "average_precision"])
@@ -53,7 +43,7 @@ def test_brier_score_loss_equals_sklearn(seed: int, n_classes: int, n_rows: int)
 @given(seed=SEEDS, n_rows=ROWS)
 def test_binary_ranking_equals_sklearn(name: str, seed: int, n_rows: int) -> None:
     score = roc_auc_score if name == "roc_auc" else average_precision_score
-    check(name, lambda y_true, y_pred: score(y_true, y_pred[:, 1]), seed, 2, n_rows)
+    check_of_classes(name, lambda y_true, y_pred: score(y_true, y_pred[:, 1]), seed, 2, n_rows)
 
 
 @LAW
@@ -67,7 +57,7 @@ def test_binary_ranking_equals_sklearn(name: str, seed: int, n_rows: int) -> Non
 )
 def test_multiclass_roc_auc_equals_sklearn(seed: int, n_classes: int, n_rows: int, options: dict[str, str]) -> None:
     arguments: dict[str, Any] = {"multi_class": "ovr", "labels": range(n_classes), **options}
-    check({"use": "roc_auc", **options}, partial(_roc_auc, **arguments), seed, n_classes, n_rows)
+    check_of_classes({"use": "roc_auc", **options}, partial(_roc_auc, **arguments), seed, n_classes, n_rows)
 
 
 @LAW
@@ -76,7 +66,7 @@ def test_multiclass_average_precision_equals_sklearn(seed: int, n_classes: int, 
     def reference(y_true: Array, y_pred: Array) -> float:
         return float(average_precision_score(np.eye(n_classes, dtype=int)[y_true], y_pred, average=average))
 
-    check({"use": "average_precision", "average": average}, reference, seed, n_classes, n_rows)
+    check_of_classes({"use": "average_precision", "average": average}, reference, seed, n_classes, n_rows)
 
 
 @LAW

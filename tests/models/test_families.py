@@ -14,6 +14,16 @@ from foldtune.models.layers import make_layer
 from foldtune.values import DataShape
 
 
+def assert_same_answers(ours: nn.Module, plain: nn.Module, x: Tensor) -> None:
+    """Bitwise, in training and out of it, with the same random numbers."""
+    for mode in (True, False):
+        answers = []
+        for model in (ours, plain):
+            with seeds.torch_seeded(1):
+                answers.append(model.train(mode)(x))
+        assert torch.equal(*answers)
+
+
 def test_mlp_is_a_plain_sequential() -> None:
     with seeds.torch_seeded(0):
         ours = MLP(4, 3, n_blocks=2, d_block=8, activation="GELU", norm="BatchNorm1d", dropout=0.5)
@@ -23,13 +33,7 @@ def test_mlp_is_a_plain_sequential() -> None:
             *(nn.Linear(8, 8), nn.BatchNorm1d(8), nn.GELU(), nn.Dropout(0.5)),
             nn.Linear(8, 3),
         )
-    x = torch.randn(6, 4)
-    for mode in (True, False):
-        answers = []
-        for model in (ours, plain):
-            with seeds.torch_seeded(1):
-                answers.append(model.train(mode)(x))
-        assert torch.equal(*answers)
+    assert_same_answers(ours, plain, torch.randn(6, 4))
 
 
 def test_residual_net_is_its_equation() -> None:
@@ -52,13 +56,7 @@ def test_conv_net_is_a_plain_sequential() -> None:
             *(nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.5)),
             *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)),
         )
-    x = torch.randn(6, 2, 6, 6)
-    for mode in (True, False):
-        answers = []
-        for model in (ours, plain):
-            with seeds.torch_seeded(1):
-                answers.append(model.train(mode)(x))
-        assert torch.equal(*answers)
+    assert_same_answers(ours, plain, torch.randn(6, 2, 6, 6))
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,11 @@ def test_what_goes_with_the_order_comes_first() -> None:
     assert names[0] == "lr" and set(names) == {"lr", "kind", "noise"} and names[-1] == "noise"
 
 
+def test_equal_numbers_have_one_rank() -> None:
+    ranked = [trial(n, params={"rare": 2 if n == 5 else 1, "lr": float((5 * n) % 12)}) for n in range(12)]
+    assert by_importance(ranked) == ["lr", "rare"]  # they explain 4.7% and 0.2% of the places
+
+
 def test_a_conditional_parameter_counts_by_the_share_of_trials_that_have_it() -> None:
     always = [trial(n, params={"lr": float(n), **({"momentum": float(n)} if n % 3 == 0 else {})}) for n in range(12)]
     assert by_importance(always) == ["lr", "momentum"]

@@ -55,21 +55,25 @@ def test_summary_without_a_complete_trial_names_no_best() -> None:
 
 
 def test_summary_says_how_many_rows_it_hides() -> None:
-    assert "and 2 more: foldtune show demo --top 0" in render(summary(study(*(trial(n) for n in range(3))), top=1))
+    three = study(*(trial(n) for n in range(3)))
+    assert "and 2 more: foldtune show demo --top 0\n" in render(summary(three, top=1)).replace(" " * 40, "")
+    assert "and 2 more: foldtune show demo --top 0 --storage a" in render(summary(three, top=1, option=" --storage a"))
 
 
 def test_next_steps_name_a_storage_that_is_not_the_default() -> None:
-    out = render(next_steps(study(trial(0)), "sqlite:///other.db", "sqlite:///foldtune.db"))
+    out = render(next_steps(study(trial(0)), " --storage sqlite:///other.db"))
     assert "foldtune trial demo 0 --storage sqlite:///other.db" in out
-    assert "--storage" not in render(next_steps(study(trial(0)), "sqlite:///foldtune.db", "sqlite:///foldtune.db"))
+    assert "--storage" not in render(next_steps(study(trial(0))))
 
 
 def test_an_exhausted_grid_is_not_offered_more_trials() -> None:
     result = study(trial(0))
-    assert "resume demo --trials 20" in render(next_steps(result, "a", "a"))
-    assert "resume" not in render(next_steps(replace(result, ending="exhausted"), "a", "a"))
+    assert "resume demo --trials 20" in render(next_steps(result))
+    assert "resume" not in render(next_steps(replace(result, ending="exhausted")))
 
 
 def test_failed_trials_are_offered_to_be_tried_again() -> None:
-    assert "resume demo --retry-failed --storage a" in render(next_steps(study(trial(0), trial(1, "failed")), "a", "b"))
-    assert "--retry-failed" not in render(next_steps(study(trial(0), trial(1, "pruned")), "a", "b"))
+    assert "resume demo --retry-failed --storage a" in render(
+        next_steps(study(trial(0), trial(1, "failed")), " --storage a")
+    )
+    assert "--retry-failed" not in render(next_steps(study(trial(0), trial(1, "pruned")), " --storage a"))

@@ -3,12 +3,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from foldtune.report.text import duration, number, short_names, yaml
+from foldtune.report.text import duration, short_names, yaml
+from foldtune.search.numbers import number
 
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [(0.0, "0.0000"), (12.3456, "12.3456"), (2934.512, "2934.5"), (1.5e-7, "1.5e-07"), (-0.5, "-0.5000"), (None, "-")],
+    [
+        (0.0, "0.0000"),
+        (12.3456, "12.3456"),
+        (2934.512, "2934.5"),
+        (1.5e-7, "1.500e-07"),
+        (-0.5, "-0.5000"),
+        (None, "-"),
+    ],
 )
 def test_number(value: float | None, shown: str) -> None:
     assert number(value) == shown
@@ -30,9 +38,12 @@ leaves = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=
 trees = st.dictionaries(
     st.from_regex(r"[a-z]{1,6}", fullmatch=True),
     st.recursive(
-        leaves, lambda inner: st.lists(inner) | st.dictionaries(st.from_regex("[a-z]{1,4}", fullmatch=True), inner)
+        leaves,
+        lambda inner: st.lists(inner) | st.dictionaries(st.from_regex("[a-z]{1,4}", fullmatch=True), inner),
+        max_leaves=12,
     ),
     min_size=1,
+    max_size=4,
 )
 
 

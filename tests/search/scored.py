@@ -7,6 +7,7 @@ import numpy as np
 from foldtune.search.plan import Plan, make_plan
 from foldtune.spec.load import load_spec
 from foldtune.store.records import RepeatRecord, TrialRecord
+from foldtune.train.answers import KINDS
 from foldtune.values import Floats, OutOfFold, TrialState
 from tests.report.makers import MOMENT
 
@@ -33,10 +34,11 @@ def noise(plan: Plan, n_trials: int, *, seed: int = 1) -> dict[int, OutOfFold]:
 
 
 def answers(plan: Plan, made: Floats, epoch: int = 4) -> OutOfFold:
+    kind = KINDS[plan.dataset.task]
     epochs = np.full(len(plan.folds), epoch)
-    if plan.dataset.task == "classification":
-        return OutOfFold("logits", made.astype(np.float16), epochs)
-    return OutOfFold("values", made.astype(np.float32), epochs)
+    if kind == "values":
+        return OutOfFold(kind, made.astype(np.float32), epochs)
+    return OutOfFold(kind, made.astype(np.float16), epochs)
 
 
 def trial(number: int, folds: Floats, state: TrialState = "complete", epochs: int = 4, **changes: Any) -> TrialRecord:

@@ -182,8 +182,11 @@ def test_a_partition_that_does_not_suit_the_data_is_done_without(
         return real(plan, repeat)
 
     monkeypatch.setattr(Plan, "partition", partition)
-    done, _, repeats = confirm_table(sqlite_url, make_table_plan(TABLE, QUICK), _pool())
-    assert done and [one.repeat for one in repeats] == [2, 2]
+    plan = make_table_plan(TABLE, QUICK)
+    done, _, repeats = confirm_table(sqlite_url, plan, _pool())
+    assert done and [(one.repeat, one.state) for one in repeats] == [(1, "pruned"), (2, "complete")] * 2
+    monkeypatch.setattr(Plan, "partition", None)
+    assert confirm_table(sqlite_url, plan, _pool())[0], "nothing is left to be tried"
     said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert len(said) == 1
     assert said[0].startswith("nothing is confirmed on partition 1, which does not suit the data: validation: ")

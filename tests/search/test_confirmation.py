@@ -28,7 +28,8 @@ def told(plan: Plan, trials: list[TrialRecord], repeats: list[RepeatRecord], **o
         scores = np.repeat(means, 5).reshape(4, 5, 1)
         return Curves(np.arange(1, 5), scores[:, :, 0], scores)
 
-    return confirmation(plan, {one.number: one for one in trials}, repeats, curves=curves, **options)
+    runs = {0: plan.folds} | {one.repeat: plan.partition(one.repeat) for one in repeats}
+    return confirmation(plan, {one.number: one for one in trials}, repeats, runs=runs, curves=curves, **options)
 
 
 def both(number: int, first: Floats, *fresh: Floats, **changes: Any) -> tuple[TrialRecord, list[RepeatRecord]]:
@@ -44,7 +45,18 @@ def test_the_winner_has_the_best_mean_of_all_partitions(plan: Plan) -> None:
     assert [one["number"] for one in said["ranked"]] == [7, 3]
     assert said["ranked"][1]["values"] == pytest.approx([0.9, 0.6, 0.6])
     assert said["ranked"][0]["fold_values"][2] == pytest.approx((0.8 - LEVEL).tolist())
+    assert said["partitions"] == 3
     assert said["run_to_run"] > 0.1 and said["repeats_help"] is True and said["preferred"] is None
+
+
+def test_partitions_that_were_done_without_count_for_nothing(plan: Plan) -> None:
+    one, again = both(3, 0.9 + LEVEL, 0.6 + LEVEL)
+    other, more = both(7, 0.8 + LEVEL, 0.8 + LEVEL)
+    late = trial(8, 0.7 + LEVEL)
+    without = [RepeatRecord(number, 2, "pruned") for number in (3, 7, 8)]
+    trials = [one, other, late]
+    assert told(plan, trials, again + more + without) == told(plan, trials, again + more)
+    assert told(plan, trials, without) is None
 
 
 def test_the_default_is_compared_on_the_splits_that_both_have_and_without_a_verdict(plan: Plan) -> None:
@@ -57,6 +69,16 @@ def test_the_default_is_compared_on_the_splits_that_both_have_and_without_a_verd
     assert said["partitions"] == 2 and said["mean"] == pytest.approx(0.25)
     alone = told(plan, [confirmed[0]], confirmed[1])
     assert alone["winner"] == 0 and alone["default"] is None and alone["run_to_run"] is None
+
+
+def test_runs_on_the_same_folds_are_one_partition(plan: Plan) -> None:
+    """A splitter without randomness gives its folds again: only the seeds are others."""
+    fixed = plan_of(120, objective="accuracy", validation={"use": "StratifiedKFold", "shuffle": False})
+    default, winner = both(0, 0.5 + LEVEL, 0.5 - LEVEL), both(7, 0.8 + LEVEL, 0.8 - LEVEL)
+    trials, repeats = [default[0], winner[0]], default[1] + winner[1]
+    fresh, same = told(plan, trials, repeats), told(fixed, trials, repeats)
+    assert (fresh["partitions"], same["partitions"], same["repeats"]) == (2, 1, 1)
+    assert (fresh["default"]["partitions"], same["default"]["partitions"]) == (2, 1)
 
 
 def test_trials_alike_are_counted(plan: Plan) -> None:

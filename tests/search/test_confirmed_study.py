@@ -79,7 +79,7 @@ def test_confirmation_killed_in_the_middle_goes_on_to_the_same_numbers(tmp_path:
     tree = _tree(epochs=30)
     (tmp_path / "study.yaml").write_text(json.dumps(tree))
     command = [sys.executable, "-c", "from foldtune.cli.main import script; script()", "run", "study.yaml", "-q"]
-    process = subprocess.Popen([*command, "--workers", "1", "--checkpoint-every", "0"], cwd=tmp_path, process_group=0)
+    process = subprocess.Popen([*command, "--workers", "0", "--checkpoint-every", "0"], cwd=tmp_path, process_group=0)
     try:
         deadline = time.monotonic() + WAIT_S
         while max(_confirmed(tmp_path / "foldtune.db").values(), default=0) < 3:

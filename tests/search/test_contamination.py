@@ -1,6 +1,8 @@
 """Parameters that another search found on the locked rows void an audit; their origin is looked for in the database."""
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,14 @@ from tests.search.audits import noise, study
 FOUND = {"model.d_block": 9, "optimizer.lr": 0.01}
 
 
-def scored(url: str, name: str, enqueue: Any, **data: Any) -> Finding:
+def searched(url: str, name: str, enqueue: Any, **data: Any) -> None:
     tree = study(name=name, data={"arrays": noise(), "test_fraction": 0.25, **data})
     tree["search"] = {**tree["search"], "enqueue": enqueue}
     run_study(tree, storage=url, workers=0, overrides=["search.trials=2"])
+
+
+def scored(url: str, name: str, enqueue: Any, **data: Any) -> Finding:
+    searched(url, name, enqueue, **data)
     return run_test(name, again=True, storage=url, data=noise())
 
 
@@ -52,6 +58,17 @@ def test_other_data_and_favourites_do_not(sqlite_url: str) -> None:
         tree["search"] = {**tree["search"], "enqueue": [FOUND]}
         run_study(tree, storage=sqlite_url, workers=0, overrides=["search.trials=2"])
     assert scored(sqlite_url, "late", [FOUND]).content["void"] is None
+
+
+def test_nothing_else_of_other_studies_is_read(sqlite_url: str) -> None:
+    params = sampled(sqlite_url, data={"arrays": noise()})
+    searched(sqlite_url, "warm", [params])
+    with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as connection, connection:
+        connection.execute("UPDATE foldtune_studies SET spec = 'damaged' WHERE id = 1")
+        connection.execute("UPDATE foldtune_folds SET train = 'damaged' WHERE study_id = 1")
+        connection.execute("UPDATE foldtune_trials SET config = 'damaged' WHERE study_id = 1")
+    content = run_test("warm", storage=sqlite_url, data=noise()).content
+    assert content["void"] == "it began with parameters that trial 2 of first found on the same rows"
 
 
 def test_what_is_found_later_does_not(sqlite_url: str, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from foldtune.errors import DataError
-from foldtune.search.doubts import doubts
+from foldtune.search.doubts import documents, doubts
 from foldtune.search.plan import Plan, make_plan
 from foldtune.search.run import run_study
 from foldtune.spec.load import read_spec
@@ -39,6 +39,13 @@ def said(*arguments: Any, **sections: Any) -> dict[str, str]:
 
 def test_of_plain_data_nothing_is_said() -> None:
     assert said(frame()) == {}
+
+
+def test_a_time_splitter_asks_for_the_time() -> None:
+    split = {"validation": {"use": "TimeSeriesSplit", "n_splits": 3}}
+    told = said(frame(), **split)["validation"]
+    assert "a time splitter should know when the rows are from, however: no `data.time` column." in told
+    assert said(frame().assign(t=range(60)), {"time": "t"}, **split) == {}
 
 
 @pytest.mark.parametrize("name", ["digits", "breast_cancer", "diabetes", "own_module"])
@@ -103,15 +110,17 @@ def test_metrics_that_are_only_recorded_may_be_undefined() -> None:
     assert len(found) == 2 and "`roc_auc` must be defined" in found[1] and "the mean of `balanced_accuracy`" in found[0]
 
 
-def test_a_study_says_it_once_when_it_begins(sqlite_url: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_study_says_it_once_when_it_begins_and_keeps_it(sqlite_url: str, caplog: pytest.LogCaptureFixture) -> None:
     table = frame(60)
     study = plan(table.assign(copy=table.y)).file
     for trials in (1, 2):
         caplog.clear()
         with caplog.at_level(logging.WARNING, "foldtune"):
-            run_study({**study.tree, "search": {"trials": trials}}, storage=sqlite_url, workers=0)
+            result = run_study({**study.tree, "search": {"trials": trials}}, storage=sqlite_url, workers=0)
         lines = [record.message for record in caplog.records if "`copy` alone takes away 100.0%" in record.message]
         assert len(lines) == (1 if trials == 1 else 0)
+        assert result.to_dict()["warnings"] == documents(doubts(plan(table.assign(copy=table.y))))
+        assert [warning["path"] for warning in result.warnings] == ["data.target"]
 
 
 def test_a_wrong_test_file_is_found_before_training(tmp_path: Path, sqlite_url: str) -> None:

@@ -10,6 +10,7 @@ from foldtune.search.latency import latency
 from foldtune.search.plan import make_plan
 from foldtune.search.run import run_study
 from foldtune.spec.load import load_spec
+from foldtune.store.store import Store
 from tests.report.test_score import shown
 
 
@@ -50,6 +51,30 @@ def test_answers_that_memory_does_not_hold_are_not_read(sqlite_url: str, monkeyp
     score = run_study(study_of(search={"trials": 2}), storage=sqlite_url, workers=0).finding("score")
     assert score is not None and score.content["method"] == "fold correction"
     assert "GiB of memory" in score.content["reason"]
+
+
+def test_answers_are_read_again_only_where_something_has_changed(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int | None] = []
+    read = Store.answers
+
+    def noted(store: Store, uuid: str, repeat: int = 0, *, trial: int | None = None) -> Any:
+        asked.append(trial)
+        return read(store, uuid, repeat, trial=trial)
+
+    monkeypatch.setattr(Store, "answers", noted)
+    tree = study_of(search={"trials": 2, "confirm": 0})
+    first = run_study(tree, storage=sqlite_url, workers=0)
+    best = first.best
+    assert best is not None and asked == [best.number, None]
+    asked.clear()
+    assert run_study(tree, storage=sqlite_url, workers=0).findings == first.findings
+    assert asked == []
+    more = run_study(study_of(search={"trials": 3, "confirm": 0}), storage=sqlite_url, workers=0)
+    score, calibrated = more.finding("score"), more.finding("calibration")
+    assert score is not None and calibrated is not None and more.best is not None
+    assert asked[-1] is None and score.content["n_trials"] == 3 and calibrated.trial == more.best.number
 
 
 def test_several_objectives_say_why_they_have_no_score(sqlite_url: str) -> None:

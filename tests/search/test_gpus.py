@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,6 +64,14 @@ def test_no_more_gpus_than_workers_are_taken(tmp_path: Path, workers: int | None
         assert len(found) == devices
     with leased(GPUS, None, tmp_path) as found:
         assert len(found) == 3
+
+
+def test_locks_lie_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Containers that share this folder share the GPUs."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    with leased(GPUS, 1):
+        assert [file.name for file in tmp_path.iterdir()] == ["foldtune-gpu-a"]
 
 
 def test_another_users_lock_is_one(tmp_path: Path) -> None:

@@ -48,6 +48,7 @@ def test_answers_of_every_trial_that_ended_and_of_every_repeat_are_stored(sqlite
         ("iris", "log_loss", None),
         ("breast_cancer", "brier_score_loss", "BCEWithLogitsLoss"),
         ("diabetes", "mean_squared_error", None),
+        ("make_multilabel_classification", "hamming_loss", None),
     ],
 )
 def test_the_folds_means_of_losses_are_the_objective(

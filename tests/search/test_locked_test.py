@@ -146,6 +146,24 @@ def test_a_fork_looks_at_the_same_rows(done: str) -> None:
     assert run_test("elsewhere", storage=done, data=arrays).content["looks"] == 1, "its rows are others"
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_of_two_looks_at_once_the_one_that_is_recorded_first_is_the_first(done: str, again: bool) -> None:
+    arrays, others = noise(), list[Finding]()
+
+    def meanwhile(epoch: int, epochs: int) -> None:
+        if not others:
+            others.append(run_test("noise", storage=done, data=arrays))
+
+    if again:
+        found = run_test("noise", storage=done, data=arrays, watch=meanwhile, again=True)
+        assert [look.content["looks"] for look in (*others, found)] == [1, 2]
+    else:
+        with pytest.raises(ResumeError, match=r"locked rows are looked at once, however: trial \d of noise was"):
+            run_test("noise", storage=done, data=arrays, watch=meanwhile)
+    audits = load_study("noise", storage=done).audits
+    assert [audit.content["looks"] for audit in audits] == [1, 2][: 1 + again] and audits[0] == others[0]
+
+
 def test_rows_of_a_file_are_looked_at_once_too(sqlite_url: str, tmp_path: Path) -> None:
     frame = pd.DataFrame(noise()["X"]).assign(y=noise()["y"])
     frame[:64].to_csv(tmp_path / "rows.csv", index=False)

@@ -18,6 +18,8 @@ import numpy as np
 import pytest
 
 from foldtune.errors import DataError, ResumeError, SpecError
+from foldtune.search import locked_test
+from foldtune.search import nested as nested_search
 from foldtune.search.locked_test import run_test
 from foldtune.search.nested import Cost, inner_file, nested_cost, run_nested
 from foldtune.search.plan import Plan, make_plan
@@ -121,7 +123,9 @@ def test_no_inner_search_reads_a_row_of_its_outer_fold(
         if kind == "time":
             assert arrays["t"][sorted(seen)].max() < arrays["t"][sorted(outer)].min()
         assert one.audits[0].content["n_rows"] == len(outer)
+        assert one.audits[0].content["cautions"] or kind == "classes", "few groups: of this fold's own interval alone"
         scored += outer
+    assert result.audits[0].content["cautions"] == [], "the interval is of fold scores"
     if kind != "time":
         assert sorted(scored) == sorted(set(range(N_ROWS)) - set(result.record.locked.tolist()))
 
@@ -141,6 +145,19 @@ def test_the_same_call_again_does_nothing_again(done: str, monkeypatch: pytest.M
     monkeypatch.setattr("foldtune.search.nested.look", None)
     again = run_nested(file(), session(done), 2)
     assert again.to_dict() == first.to_dict() and len(again.audits) == 1
+
+
+def test_two_at_once_look_once_at_every_outer_fold(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    look = locked_test.look
+
+    def twice(*given: Any, **options: Any) -> Any:
+        look(*given, **options)  # as another process does, which came to the same point a little earlier
+        return look(*given, **options)
+
+    monkeypatch.setattr(nested_search, "look", twice)
+    result = run_nested(file(), session(sqlite_url), 2)
+    assert result.audits[0].content["looks"] == 1
+    assert [len(one.audits) for one in inner(result, sqlite_url, 2)] == [1, 1]
 
 
 def test_a_larger_budget_is_asked_for_twice(done: str) -> None:
@@ -183,9 +200,20 @@ def test_the_cost_is_said_before_anything_is_trained(sqlite_url: str, tmp_path: 
     (guess, trained), (known, _) = said
     assert not trained and not guess.measured and guess.seconds > 0
     with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as connection:
-        spent = connection.execute("SELECT seconds FROM foldtune_studies WHERE name = 'noise'").fetchone()[0]
-    assert known.measured and known.seconds == pytest.approx(2 * spent)
+        (trained,) = connection.execute("SELECT sum(seconds) FROM foldtune_trials WHERE study_id = 1").fetchone()
+    assert known.measured and known.seconds == pytest.approx(2 * trained)
     assert nested_cost(given, session(sqlite_url), 2).seconds < known.seconds, "what is done costs nothing"
+
+
+def test_time_in_which_nothing_trains_costs_nothing(done: str) -> None:
+    with closing(sqlite3.connect(done.removeprefix("sqlite:///"))) as connection, connection:
+        connection.execute("DELETE FROM foldtune_studies WHERE name <> 'noise'")
+        connection.execute("UPDATE foldtune_studies SET seconds = 86400")  # it waited for others, most of the time
+        connection.execute("UPDATE foldtune_trials SET seconds = 30")
+    assert nested_cost(file(), session(done), 5) == Cost(5 * 3 * 30, measured=True)
+    assert nested_cost(file(), replace(session(done), workers=2), 5) == Cost(5 * 3 * 30 / 2, measured=True)
+    alone = file(search={**study()["search"], "cohort": 1})
+    assert nested_cost(alone, replace(session(done), workers=2), 5) == Cost(5 * 3 * 30, measured=True)
 
 
 def test_what_cannot_be_nested_is_refused_and_nothing_is_written(sqlite_url: str, tmp_path: Path) -> None:

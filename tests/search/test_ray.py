@@ -23,9 +23,10 @@ from typer.testing import CliRunner
 from foldtune.cli.main import app
 from foldtune.cli.options import cluster as asked_for
 from foldtune.errors import FoldtuneError, SpecError, StoreError
-from foldtune.search import ray_workers
+from foldtune.search import ray_actors, ray_cluster, ray_workers
 from foldtune.search.interrupts import interrupted_by, interruptible
-from foldtune.search.ray_workers import Cluster, SearchLoop
+from foldtune.search.ray_actors import SearchLoop, drive
+from foldtune.search.ray_cluster import OBJECT_STORE_BYTES, Cluster
 from foldtune.search.result import load_study
 from foldtune.search.run import run_study
 from foldtune.search.spectator import Spectator
@@ -72,7 +73,7 @@ def nodes() -> Iterator[Any]:
     """Two nodes of Ray on this machine; the second is there to be killed."""
     from ray.cluster_utils import Cluster as Nodes
 
-    small = {"object_store_memory": ray_workers.OBJECT_STORE_BYTES, "include_dashboard": False}
+    small = {"object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False}
     nodes: Any = Nodes(initialize_head=True, head_node_args={"num_cpus": 2, **small})
     yield nodes
     nodes.shutdown()
@@ -82,7 +83,7 @@ def nodes() -> Iterator[Any]:
 @pytest.mark.timeout(1800)
 def test_a_node_that_is_killed_costs_no_trial(nodes: Any, postgres_url: str, tmp_path: Path) -> None:
     url = postgres_url.replace("postgres@", f"postgres:{SECRET}@")
-    node = nodes.add_node(num_cpus=1, object_store_memory=ray_workers.OBJECT_STORE_BYTES)
+    node = nodes.add_node(num_cpus=1, object_store_memory=OBJECT_STORE_BYTES)
     process = _start(tmp_path, "run", "study.yaml", "-v", "--address", nodes.address, storage=url)
     raylet = node.all_processes["raylet"][0].process.pid
     _wait_until(lambda: len(_loops(url)) == len(_trained(url)) == 2, process)
@@ -120,14 +121,14 @@ def test_ctrl_c_ends_the_actors_with_everything_saved(nodes: Any, postgres_url: 
     saved = [file for file in (tmp_path / "foldtune-artifacts").rglob("*") if file.is_file()]
     assert len(saved) >= sum(trial.state == "running" and trial.epochs > 0 for trial in trials)
     options = ("--idle-exit", "0", "--allow-import", "slow_net", "--address", nodes.address)
-    process = _start(tmp_path, "worker", *options, storage=postgres_url, slow=False)
+    process = _start(tmp_path, "worker", *options, storage=postgres_url, slow=False, replicas=1)
     _, stderr = process.communicate(timeout=WAIT_S)
     assert process.returncode == 0, stderr
     assert [trial.state for trial in load_study("slow", storage=postgres_url).trials] == ["complete"] * 8
 
 
 def test_the_first_end_ends_all_and_nobody_waits_for_an_actor_without_a_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray_workers, "ANSWER_S", 1.0)
+    monkeypatch.setattr(ray_actors, "ANSWER_S", 1.0)
     turns = iter(range(3))
 
     def task() -> str:
@@ -138,7 +139,7 @@ def test_the_first_end_ends_all_and_nobody_waits_for_an_actor_without_a_place(mo
         return "interrupted"
 
     looks = list[int]()
-    assert ray_workers._drive(InThreads(places=2), Cluster(replicas=4), task, lambda: looks.append(1)) == "patience"
+    assert drive(InThreads(places=2), Cluster(replicas=4), task, lambda: looks.append(1)) == "patience"
     assert len(looks) >= 2
 
 
@@ -150,11 +151,11 @@ def test_a_loop_that_fails_is_left_to_the_others_and_the_last_failure_is_raised(
             raise StoreError.of((), "a rule", turn)
         return "budget"
 
-    assert ray_workers._drive(threads := InThreads(), Cluster(replicas=3), task, lambda: None) == "budget"
+    assert drive(threads := InThreads(), Cluster(replicas=3), task, lambda: None) == "budget"
     assert threads.killed == 3
     turns = iter(range(2))
     with pytest.raises(StoreError, match=r"a rule, however: [01]"):
-        ray_workers._drive(InThreads(), Cluster(replicas=2), task, lambda: None)
+        drive(InThreads(), Cluster(replicas=2), task, lambda: None)
 
 
 def test_sigterm_ends_the_actors() -> None:
@@ -165,7 +166,7 @@ def test_sigterm_ends_the_actors() -> None:
 
     sent = iter([True])
     look = lambda: signal.raise_signal(signal.SIGTERM) if next(sent, False) else None  # noqa: E731
-    assert ray_workers._drive(InThreads(), Cluster(replicas=2), task, look) == "interrupted"
+    assert drive(InThreads(), Cluster(replicas=2), task, look) == "interrupted"
 
 
 def test_sqlite_serves_the_nodes_of_one_machine() -> None:
@@ -173,10 +174,10 @@ def test_sqlite_serves_the_nodes_of_one_machine() -> None:
         return SimpleNamespace(nodes=lambda: [{"NodeManagerHostname": host, "Alive": host != "dead"} for host in hosts])
 
     here = socket.gethostname()
-    ray_workers._check_database(nodes(here, here, "dead"), "sqlite:///a.db")
-    ray_workers._check_database(nodes(here, "b"), "postgresql+psycopg://ann:pw@db/a")
+    ray_cluster._check_database(nodes(here, here, "dead"), "sqlite:///a.db")
+    ray_cluster._check_database(nodes(here, "b"), "postgresql+psycopg://ann:pw@db/a")
     with pytest.raises(StoreError, match=r"serves one machine, .* however: sqlite:///a\.db and b, c\. Name a Postg"):
-        ray_workers._check_database(nodes("c", here, "b"), "sqlite:///a.db")
+        ray_cluster._check_database(nodes("c", here, "b"), "sqlite:///a.db")
 
 
 def test_without_ray_its_extra_is_named(monkeypatch: pytest.MonkeyPatch, sqlite_url: str, tmp_path: Path) -> None:
@@ -314,13 +315,15 @@ def _settle(future: "Future[Any]", function: Callable[..., Any], arguments: tupl
         future.set_exception(error)
 
 
-def _start(folder: Path, *arguments: str, storage: str, slow: bool = True) -> "subprocess.Popen[str]":
-    """The command line on Ray, with two search loops."""
+def _start(
+    folder: Path, *arguments: str, storage: str, slow: bool = True, replicas: int = 2
+) -> "subprocess.Popen[str]":
+    """The command line on Ray."""
     (folder / "study.yaml").write_text(STUDY)
     (folder / "slow_net.py").write_text(NET)
     (folder / SLOW).touch() if slow else (folder / SLOW).unlink()
     command = [sys.executable, "-c", "from foldtune.cli.main import main; main()", *arguments]
-    command += ["--launcher", "ray", "--replicas", "2"]
+    command += ["--launcher", "ray", "--replicas", str(replicas)]
     pipe, environment = subprocess.PIPE, {**os.environ, "FOLDTUNE_STORAGE": storage, "COLUMNS": "200"}
     return subprocess.Popen(command, cwd=folder, env=environment, stdout=pipe, stderr=pipe, text=True)
 

@@ -47,7 +47,9 @@ CONTRACT = _object(
         )
     ),
     confirmation=_or_null({"type": "object", "required": ["finding", "trial", "date", "winner", "ranked", "alike"]}),
+    calibration=_or_null({"type": "object", "required": ["finding", "trial", "date", "kind"]}),
     audits={"type": "array", "items": {"type": "object", "required": ["finding", "trial", "date"]}},
+    warnings={"type": "array", "items": _object(path={"type": "string"}, message={"type": "string"})},
     trials={
         "type": "array",
         "items": _object(

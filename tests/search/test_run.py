@@ -270,11 +270,10 @@ def test_a_packed_search_one_by_one_gives_the_trials_of_the_unpacked_one(sqlite_
 
 @pytest.mark.slow
 def test_the_number_of_processes_changes_nothing(tmp_path: Path) -> None:
-    urls = {workers: f"sqlite:///{tmp_path}/{workers}.db" for workers in (0, 1, 3)}
+    urls = {workers: f"sqlite:///{tmp_path}/{workers}.db" for workers in (0, 3)}
     results = {workers: run_study(TREE, storage=url, workers=workers) for workers, url in urls.items()}
-    for workers in (1, 3):
-        check_same_trials(results[0].trials, results[workers].trials)
-        check_same_curves(results[0], results[workers], urls[0], urls[workers])
+    check_same_trials(results[0].trials, results[3].trials)
+    check_same_curves(results[0], results[3], urls[0], urls[3])
 
 
 @pytest.mark.slow
@@ -284,8 +283,8 @@ def test_killed_again_and_again_it_comes_to_the_same_trials(tmp_path: Path) -> N
     whole = run_study(tmp_path / "study.yaml", storage=whole_url, workers=0)
     n_epochs = sum(trial.epochs for trial in whole.trials)
     rng = random.Random(0)
-    for life, workers in enumerate((2, 0, 1)):
-        wanted = n_epochs * (life + 1) // 4
+    for life, workers in enumerate((2, 0)):
+        wanted = n_epochs * (life + 1) // 3
         command = ("run", "study.yaml") if life == 0 else ("resume", "iris")
         process = _start(tmp_path, *command, "--storage", url, "--workers", str(workers), "-q")
         _wait_until(lambda wanted=wanted: _epochs(tmp_path / "killed.db") >= wanted)  # type: ignore[misc]

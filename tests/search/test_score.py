@@ -101,14 +101,19 @@ def test_a_selection_from_noise_is_corrected_to_chance_and_claims_nothing() -> N
 
 
 def test_an_effect_that_is_there_is_put_into_words_only_where_nothing_of_the_optimism_is_left() -> None:
-    said = {}
-    for sampler in ("RandomSampler", "TPESampler"):
-        plan = plan_of(600, objective="accuracy", search={"sampler": sampler})
+    enqueued = {"enqueue": [{"model.d_block": 3}]}
+    for search, splitter, verdict in (
+        (RANDOM, "StratifiedKFold", "leaning better"),  # one partition
+        (RANDOM, "RepeatedStratifiedKFold", "better"),
+        ({"sampler": "TPESampler"}, "RepeatedStratifiedKFold", None),
+        (RANDOM | enqueued, "RepeatedStratifiedKFold", None),
+    ):
+        plan = plan_of(600, objective="accuracy", search=search, validation={"use": splitter, "n_splits": 2})
         truth = 4.0 * np.eye(2)[plan.dataset.target[places(plan.folds).row]]
-        found = noise(plan, 5) | {5: answers(plan, truth)}
-        said[sampler] = score_of(plan, found)["gain"]
-        assert said[sampler]["interval"][0] > 0.3 and said[sampler]["over"] == 0
-    assert (said["RandomSampler"]["verdict"], said["TPESampler"]["verdict"]) == ("better", None)
+        said = score_of(plan, noise(plan, 5) | {5: answers(plan, truth)})
+        gain = said["gain"]
+        assert gain["interval"][0] > 0.3 and gain["over"] == 0 and gain["verdict"] == verdict
+        assert ("not for how enqueued parameters were found" in said["label"]) == ("enqueue" in search)
 
 
 def test_pruned_trials_count_as_much_as_if_they_had_gained_what_exempt_ones_did() -> None:
@@ -187,6 +192,9 @@ def test_without_answers_the_fold_correction_says_what_it_is() -> None:
         "fold correction, from fold scores alone; corrected for selection, not for adaptive"
     )
     assert said["corrected"] > said["naive"] and said["cautions"] == [f"No interval: {said['reason']}."]
+    default = searched(plan, noise(plan, 8))[0].values
+    assert default is not None and said["gain"]["mean"] == pytest.approx(default[0] - said["corrected"])
+    assert said["gain"]["interval"] is None and said["gain"]["verdict"] is None
 
 
 @pytest.mark.parametrize(("n_rows", "rare"), [(90, 45), (200, 9)])
@@ -226,7 +234,7 @@ def test_a_metric_that_refuses_drawn_rows_is_told_and_folds_are_corrected() -> N
 
 def test_a_metric_that_would_take_minutes_is_told_and_folds_are_corrected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(out_of_fold, "MOST_CALLS", 1000)
-    plan = plan_of(120, objective="hamming_loss")
+    plan = plan_of(120, objective="zero_one_loss")
     made = [trial(number, np.random.default_rng(number).random(5)) for number in range(4)]
     said = score_of(plan, noise(plan, 4), made)
     assert said["method"] == "fold correction" and "draw by draw" in said["reason"]

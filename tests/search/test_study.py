@@ -9,6 +9,7 @@ import pytest
 from optuna.storages import RDBStorage
 
 from foldtune.errors import ResumeError
+from foldtune.search import optuna_copy
 from foldtune.search.loop import Search
 from foldtune.search.place import this_place
 from foldtune.search.plan import Plan, make_plan
@@ -65,6 +66,21 @@ def test_the_engine_is_fixed_when_the_study_is_created(sqlite_url: str, plan: Pl
         opened_study(sqlite_url, _changed(plan, ["search.engine=lockstep"])),
     ):
         pass
+
+
+def test_another_search_loop_may_create_the_study_meanwhile(
+    sqlite_url: str, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_free = optuna_copy.check_free
+
+    def meanwhile(store: Store, name: str) -> None:
+        monkeypatch.setattr(optuna_copy, "check_free", check_free)
+        with opened_study(sqlite_url, plan):
+            check_free(store, name)
+
+    monkeypatch.setattr(optuna_copy, "check_free", meanwhile)
+    with opened_study(sqlite_url, plan) as study:
+        assert len(study.store.studies()) == 1
 
 
 def test_the_default_engine_may_be_named(sqlite_url: str, plan: Plan) -> None:

@@ -34,7 +34,7 @@ def test_what_is_kept_is_what_is_there(written: list[tuple[int, Any, int | None,
     assert {state: count for state, count in trials.counts.items() if count} == {
         state: states.count(state) for state in set(states)
     }
-    assert trials.finished == sum(state not in OPEN for state in states)
+    assert trials.n_finished == sum(state not in OPEN for state in states)
     assert trials.best is best_trial(plain.values(), direction)
     for state in OPEN:
         ours = [number for number in sorted(plain) if (plain[number].state, plain[number].lease) == (state, 1)]

@@ -1,5 +1,7 @@
 """`foldtune worker`: finds studies, works on them, ends as it is told."""
 
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from unittest.mock import patch
 
 import pytest
 
+from foldtune.errors import DatabaseAwayError, StoreError
 from foldtune.search.confirm import Confirmation
 from foldtune.search.plan import make_plan
 from foldtune.search.result import load_study
@@ -88,6 +91,63 @@ def test_a_worker_waits_for_a_database(sqlite_url: str) -> None:
     began = time.monotonic()
     work(sqlite_url, workers=0, idle_exit=0.5)
     assert time.monotonic() - began >= 0.5
+
+
+@pytest.mark.parametrize(
+    ("storage", "said"),
+    [
+        ("sqlite:///{folder}/typo.db", r"there is no database at .*typo\.db\. Check `--storage`"),
+        ("postgresql+psycopg://ann:sesame@127.0.0.1:1/d", r"the database must answer, however: .*ann:\*\*\*@.* Check"),
+    ],
+)
+def test_a_worker_says_once_what_it_waits_for(
+    storage: str, said: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("foldtune.search.work.LOOKED_EVERY_S", 0.01)
+    work(storage.format(folder=tmp_path), workers=0, idle_exit=0.1)
+    (record,) = caplog.records
+    assert re.match(rf"waiting for studies: {said}", record.getMessage())
+
+
+def test_a_worker_for_a_study_that_is_not_there_names_those_that_are(
+    sqlite_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    _create(sqlite_url, TREE)
+    work(sqlite_url, study="irs", workers=0, idle_exit=0.0)
+    assert (
+        "waiting for studies: there is no study 'irs' in sqlite" in caplog.text and "Did you mean iris?" in caplog.text
+    )
+
+
+def test_a_worker_does_not_wait_for_what_will_not_change(tmp_path: Path) -> None:
+    old = shutil.copy(Path(__file__).parents[1] / "store" / "data" / "release_0_1_0.db", tmp_path)
+    for url, said in {
+        f"sqlite:///{old}": "was made by an older foldtune. Run `foldtune db upgrade",
+        "postgress://h/d": "the storage URL's kind of database must be known",
+    }.items():
+        with pytest.raises(StoreError) as caught:
+            work(url, workers=0)
+        assert said in str(caught.value)
+
+
+def test_a_worker_outlasts_a_database_that_goes_away_between_two_looks(
+    sqlite_url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _create(sqlite_url, {**TREE, "training": {"epochs": 1}})
+    monkeypatch.setattr("foldtune.search.work.LOOKED_EVERY_S", 0.01)
+    tries = iter([DatabaseAwayError.of((), "the database must answer"), StoreError.of((), "the disk must have room")])
+
+    def away(store: Store) -> list[Any]:
+        if error := next(tries, None):
+            raise error
+        return whole(store)
+
+    whole = Store.studies
+    monkeypatch.setattr(Store, "studies", away)
+    work(sqlite_url, workers=0, idle_exit=0.5)
+    said = [record.getMessage() for record in caplog.records if "waiting" in record.getMessage()]
+    assert said == ["waiting for studies: the database must answer.", "waiting for studies: the disk must have room."]
+    assert load_study("iris", storage=sqlite_url).finished == 5
 
 
 @pytest.mark.slow

@@ -11,10 +11,13 @@ from foldtune.values import Floats, Rows, Task
 from tests.selection.worlds import folds
 
 CLASSIFICATION = ("log_loss", "brier_score_loss", "accuracy", "balanced_accuracy", "roc_auc")
+LABELS = ("log_loss", "brier_score_loss", "accuracy", "hamming_loss")
 REGRESSION = ("mean_absolute_error", "mean_squared_error", "root_mean_squared_error", "r2")
 CASES = [
     *[("classification", name, 2) for name in CLASSIFICATION],
     *[("classification", name, 3) for name in CLASSIFICATION[:-1]],
+    ("classification", "hamming_loss", 3),
+    *[("multilabel", name, outputs) for name in LABELS for outputs in (2, 3)],
     *[("regression", name, outputs) for name in REGRESSION for outputs in (1, 2)],
 ]
 
@@ -24,6 +27,8 @@ def world(task: Task, outputs: int) -> tuple[Rows | Floats, Floats]:
     generator = np.random.default_rng(outputs)
     if task == "regression":
         return 5 + generator.normal(size=(40, outputs)), 5 + generator.normal(size=(4, 40, outputs))
+    if task == "multilabel":
+        return generator.integers(2, size=(40, outputs)), generator.random(size=(4, 40, outputs))
     weights = generator.exponential(size=(4, 40, outputs))
     return generator.integers(outputs, size=40), weights / weights.sum(axis=2, keepdims=True)
 
@@ -69,6 +74,12 @@ def test_other_metrics_have_none() -> None:
     target, predictions = world("classification", 3)
     for name in ("roc_auc", "f1_macro"):
         assert scorer_of(name, target=target, predictions=predictions, fold=folds(40)) is None
+
+
+@pytest.mark.parametrize("name", ["roc_auc", "f1", "average_precision"])
+def test_rankings_of_two_labels_have_none(name: str) -> None:
+    target, predictions = world("multilabel", 2)
+    assert scorer_of(name, target=target, predictions=predictions, fold=folds(40)) is None
 
 
 def test_a_constant_target_has_no_r2() -> None:

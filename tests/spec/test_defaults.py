@@ -7,7 +7,10 @@ from foldtune.values import Task
 BARE = {"name": "a", "data": {"use": "iris"}, "model": "MLP"}
 
 
-@pytest.mark.parametrize(("task", "loss"), [("classification", "CrossEntropyLoss"), ("regression", "MSELoss")])
+@pytest.mark.parametrize(
+    ("task", "loss"),
+    [("classification", "CrossEntropyLoss"), ("multilabel", "BCEWithLogitsLoss"), ("regression", "MSELoss")],
+)
 def test_what_is_left_out_is_filled_in_by_task(task: Task, loss: str) -> None:
     filled = complete(BARE, task)
     validate(filled)

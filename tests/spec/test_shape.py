@@ -44,7 +44,7 @@ CONFIG: dict[str, Any] = {"model": "MLP", "loss": "MSELoss", "optimizer": "SGD"}
         ({"data": {"use": "iris", "drop": "a"}}, "data.drop: this must be a list, however: 'a'. Write [a]."),
         (
             {"data": {"use": "iris", "task": "classify"}},
-            "data.task: this must be 'classification' or 'regression', however",
+            "data.task: this must be 'classification', 'multilabel' or 'regression', however",
         ),
         ({"data": {"use": "iris", "test_fraction": 2}}, "data.test_fraction: this must be less than 1, however: 2."),
         (

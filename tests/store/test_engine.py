@@ -17,9 +17,10 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.schema import CreateTable
 
 from foldtune.errors import StoreError
+from foldtune.search.optuna_copy import optuna_storage
 from foldtune.store import engine as engine_module
 from foldtune.store.border import redact, reported
-from foldtune.store.engine import configure_sqlite
+from foldtune.store.engine import configure
 from foldtune.store.schema import create_beside, revision
 from foldtune.store.store import Store
 from foldtune.store.tables import Base
@@ -118,7 +119,7 @@ def test_optuna_works_beside_us_on_configured_connections(sqlite_url: str) -> No
     with opened(sqlite_url) as store:
         uuid = create(store, make_trial(0)).study
         storage = optuna.storages.RDBStorage(sqlite_url)
-        configure_sqlite(storage.engine)
+        configure(storage.engine)
         with storage.engine.connect() as connection:
             assert pragmas(connection.connection.dbapi_connection) == PRAGMAS  # type: ignore[arg-type]
         study = optuna.create_study(storage=storage, study_name="adult")
@@ -129,12 +130,15 @@ def test_optuna_works_beside_us_on_configured_connections(sqlite_url: str) -> No
         storage.engine.dispose()
 
 
-def test_other_databases_are_left_alone(postgres_url: str) -> None:
-    engine = create_engine(postgres_url)
-    configure_sqlite(engine)
-    with engine.connect() as connection:
-        assert connection.execute(text("SELECT 1")).scalar_one() == 1
-    engine.dispose()
+def test_optunas_transactions_on_a_server_do_not_stand_still_for_ever_either(postgres_url: str) -> None:
+    with opened(postgres_url) as store:
+        storage = optuna_storage(store)
+        with storage.engine.connect() as connection:
+            for limit in ("idle_in_transaction_session_timeout", "tcp_user_timeout"):
+                shown = connection.execute(text(f"SHOW {limit}")).scalar_one()
+                assert shown in ("90s", "90000"), (limit, shown)  # servers write the second without its unit
+        storage.remove_session()
+        storage.engine.dispose()
 
 
 def test_a_held_database_is_reported(sqlite_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -263,8 +267,8 @@ def test_mariadb_is_strict_and_transactional_whatever_the_server_says(mariadb_ur
         assert engines.scalars().all() == ["InnoDB"]
         with pytest.raises(StoreError, match=r"must accept what foldtune stores.*Data too long for column 'name'"):
             store.create_study(make_study("x" * 201))
-        mode, level = connection.execute(text("SELECT @@sql_mode, @@tx_isolation")).one()
-        assert (mode, level) == ("STRICT_ALL_TABLES", "REPEATABLE-READ")
+        assert connection.scalar(text("SELECT @@sql_mode")) == "STRICT_ALL_TABLES"
+        assert connection.get_isolation_level() == "REPEATABLE READ"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Partitions, repeats, answers and findings obey their laws in every database; what does not fit is refused."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from foldtune.store.records import Barrier, Kept
 from foldtune.store.store import Store
 from foldtune.testing import repeat_laws
 from foldtune.testing.repeat_laws import make_answers, make_finding, make_partition, make_repeat
-from foldtune.testing.store_laws import contents, create, make_study, make_trial, opened, refused, same
+from foldtune.testing.store_laws import contents, create, make_finished, make_study, make_trial, opened, refused, same
 from foldtune.values import OutOfFold
 
 
@@ -138,6 +139,17 @@ def test_a_study_without_any_has_none(url: str) -> None:
     with opened(url) as store:
         store.create_study(study)
         assert same(read(store, study.uuid, 0), [{0: study.folds}, [], {}, []])
+
+
+def test_time_in_training_is_that_of_trials_and_repeats(url: str) -> None:
+    study = make_study()
+    with opened(url) as store:
+        assert store.trained(study.name) == (0.0, 0)
+        lease = create(store, replace(make_finished(0, 0.5), seconds=2.0), make_trial(1, seconds=0.25), study=study)
+        assert store.trained(study.name) == (2.25, 1)
+        again = (replace(make_repeat(0, repeat, 0.5), seconds=0.5) for repeat in (1, 2))
+        store.record(lease, Barrier(seconds=3600.0, repeats=tuple(again)))
+        assert store.trained(study.name) == (3.25, 1)
 
 
 def test_answers_shrink_where_that_pays() -> None:

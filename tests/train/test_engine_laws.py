@@ -180,6 +180,10 @@ def test_nothing_crosses_in_a_regression(make: MakeEngine, outputs: int) -> None
     laws.check_nothing_crosses(make, make_setup("regression", outputs=outputs), make_config("regression"))
 
 
+def test_nothing_crosses_between_labels(make: MakeEngine) -> None:
+    laws.check_nothing_crosses(make, make_setup("multilabel"), make_config("multilabel"))
+
+
 @pytest.mark.parametrize("config", PLATEAU.values(), ids=PLATEAU)
 def test_schedule_reads_other_folds(make: MakeEngine, config: Config) -> None:
     longer = {**config, "training": {"epochs": 9, "batch_size": 8}}
@@ -197,6 +201,7 @@ LONG = {"epochs": 20, "batch_size": 8}
 HEADS: dict[str, tuple[TrainingSetup, Config]] = {
     "softmax": (make_setup(), make_config(training=LONG)),
     "single logit": (make_setup(outputs=2), make_config(training=LONG, loss={"use": "BCEWithLogitsLoss"})),
+    "labels": (make_setup("multilabel"), make_config("multilabel", training=LONG)),
     "values": (make_setup("regression", outputs=2), make_config("regression", training=LONG)),
 }
 over_heads: Callable[..., Any] = pytest.mark.parametrize(("setup", "config"), HEADS.values(), ids=HEADS)

@@ -42,11 +42,19 @@ def test_losses_of_a_regression_read_the_answers_as_they_are(name: str) -> None:
     assert torch.equal(head.link(answers), answers) and torch.equal(head.predict(answers), answers)
 
 
+@pytest.mark.parametrize("name", ["BCEWithLogitsLoss", "BCELoss", "own:Loss"])
+def test_losses_of_labels_get_one_number_per_label(name: str) -> None:
+    head, answers = make_head({"use": name}, "multilabel", 3), torch.randn(5, 3)
+    assert head.outputs == 3 and not head.codes
+    torch.testing.assert_close(head.predict(answers), 1 / (1 + torch.exp(-answers)))
+
+
 @pytest.mark.parametrize(
     ("name", "task", "outputs", "match"),
     [
         ("BCEWithLogitsLoss", "classification", 3, r"loss: `BCEWithLogitsLoss` needs a target with two classes, .*: 3"),
         ("MSELoss", "classification", 2, "a classification target needs one of CrossEntropyLoss, .* however: MSELoss"),
+        ("CrossEntropyLoss", "multilabel", 3, "a multilabel target needs one of BCEWithLogitsLoss, BCELoss or a loss"),
         ("CrossEntropyLoss", "regression", 1, "a regression target needs one of MSELoss, .* or a loss of your own"),
     ],
 )

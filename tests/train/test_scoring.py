@@ -30,7 +30,7 @@ def make_answers(seed: int) -> list[Tensor]:
     return [torch.randn(len(fold.valid), 3, generator=random) for fold in FOLDS]
 
 
-@pytest.mark.parametrize("task", ["classification", "regression"])
+@pytest.mark.parametrize("task", ["classification", "multilabel", "regression"])
 def test_a_fold_scores_as_if_it_were_alone(task: Task) -> None:
     scorer = make_scorer(task)
     for epoch in range(2):

@@ -16,11 +16,12 @@ from foldtune.train.stopping import (
     first_rung,
     fold_mean,
     median_of_3,
+    other_folds,
     pooled_means,
     refit_epoch,
     stops_early,
 )
-from foldtune.values import Direction, Floats
+from foldtune.values import Direction, Floats, Fold
 
 FINITE = st.floats(-1e6, 1e6)
 DIRECTIONS: Any = st.sampled_from(["minimize", "maximize"])
@@ -77,6 +78,31 @@ def test_rounding_of_a_mean_does_not_choose(direction: Direction) -> None:
 
 def test_a_single_fold_takes_the_last_epoch() -> None:
     assert choose_epochs(np.array([[0.9], [0.1], [0.2]]), "maximize", (1, 2, 3)).tolist() == [3]
+
+
+def folds_of(valid: list[list[int]]) -> list[Fold]:
+    return [Fold(np.arange(0), np.array(rows)) for rows in valid]
+
+
+@given(st.integers(2, 5), st.integers(1, 4), st.integers(0, 99))
+def test_folds_that_validate_common_rows_decide_nothing_for_each_other(k: int, repeats: int, seed: int) -> None:
+    random = np.random.RandomState(seed)
+    partitions = [np.array_split(random.permutation(11), k) for _ in range(repeats)]
+    valid = [rows.tolist() for partition in partitions for rows in partition]
+    others = other_folds(folds_of(valid))
+    assert others.tolist() == [[not set(one) & set(two) for two in valid] for one in valid]
+    curves = random.random_sample((9, len(valid)))
+    for fold in range(len(valid)):
+        altered = curves.copy()
+        altered[:, ~others[fold]] = random.random_sample((9, int((~others[fold]).sum())))
+        chosen = (choose_epochs(some, "maximize", tuple(range(1, 10)), others) for some in (curves, altered))
+        assert len({int(epochs[fold]) for epochs in chosen}) == 1
+
+
+def test_a_fold_whose_rows_all_others_validate_takes_the_last_epoch() -> None:
+    others = other_folds(folds_of([[0, 1], [1, 2], [2, 0]]))  # as of a ShuffleSplit
+    curves = np.array([[0.9, 0.8, 0.9], [0.1, 0.1, 0.1], [0.2, 0.2, 0.2]])
+    assert choose_epochs(curves, "maximize", (1, 2, 3), others).tolist() == [3, 3, 3]
 
 
 def test_the_earliest_of_equal_epochs_is_chosen() -> None:

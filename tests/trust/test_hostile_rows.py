@@ -4,8 +4,10 @@ import json
 import re
 from typing import Any
 
+import numpy as np
 import pytest
 
+from foldtune.store import codec
 from foldtune.store.retrying import FAILURES
 from tests.conftest import Command
 from tests.trust.conftest import Database
@@ -63,6 +65,34 @@ def test_other_values_are_refused_at_their_column(
     database.write(table, column, value)
     code, err, _ = foldtune("show", "victim")
     assert code == 2 and f"foldtune_{table}.{column}: a stored value must be of its column's kind" in err
+
+
+NONE, FEW = np.zeros((0, 0)), np.full((1, 9), np.nan)
+COMMANDS = (("list",), ("show", "victim"), ("show", "victim", "--json"), ("trial", "victim", "0"))
+FORMS: tuple[tuple[str, str, Any, str, tuple[tuple[str, ...], ...]], ...] = (
+    ("trials", "objective_values", "[]", "stored values must be those of objectives", COMMANDS[1:]),
+    ("trials", "scores", codec.encode(NONE), "stored scores must be of one metric or more", COMMANDS[1:]),
+    ("trials", "scores", codec.encode(FEW), "at a chosen epoch of each fold, however: shape (1, 9)", COMMANDS[1:]),
+    ("studies", "directions", "[]", "must have", COMMANDS),
+    ("folds", "train", codec.encode(np.zeros(0, "<i8")), "must have rows of both kinds", COMMANDS[1:]),
+)
+"""Table, column, a value of its kind and of another form, what is said, and by which commands."""
+
+
+@pytest.mark.parametrize(("table", "column", "value", "said", "commands"), FORMS)
+def test_values_of_another_form_are_refused(
+    database: Database,
+    foldtune: Command,
+    table: str,
+    column: str,
+    value: Any,
+    said: str,
+    commands: tuple[tuple[str, ...], ...],
+) -> None:
+    database.write(table, column, value)
+    for command in commands:
+        code, err, _ = foldtune(*command)
+        assert code == 2 and f"foldtune_{table}." in err and said in err, command
 
 
 @pytest.mark.parametrize("value", ["x", b"\x80\x04."])

@@ -17,7 +17,7 @@ from foldtune.search.run import resume_study, run_study
 from foldtune.store.border import redact, reported
 from foldtune.store.store import Store
 from tests.conftest import POSTGRES, Command
-from tests.trust.conftest import TREE
+from tests.trust.conftest import TREE, Database
 
 SECRET = "s3cr&t/@ pw"
 ENCODED = "s3cr%26t%2F%40%20pw"
@@ -81,6 +81,35 @@ def test_commands_do_not_print_a_password(
 
 
 @pytest.mark.parametrize("name", URLS)
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("worker", "--idle-exit", "0", "--workers", "0", "--storage"),
+        ("db", "upgrade", "--storage"),
+        ("delete", "victim", "--yes", "--storage"),
+        ("copy", "victim", "--to", "sqlite:///copy.db", "--storage"),
+        ("copy", "victim", "--to"),  # of the database in the environment
+    ],
+)
+def test_commands_that_care_for_a_database_do_not_print_a_password(
+    database: Database,
+    foldtune: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    command: tuple[str, ...],
+) -> None:
+    monkeypatch.setenv("FOLDTUNE_STORAGE", database.url)
+    caplog.set_level(logging.DEBUG)
+    code, err, out = foldtune(*command, URLS[name])
+    assert leaks(err + out + caplog.text) == []
+    if command[0] == "worker" and code == 0:  # it waits for a server
+        assert "waiting for studies: " in caplog.text
+    else:
+        assert code == 2 and err.startswith("error: ")
+
+
+@pytest.mark.parametrize("name", URLS)
 def test_errors_do_not_hold_a_password(name: str) -> None:
     with pytest.raises(StoreError) as caught:
         Store(URLS[name])
@@ -140,7 +169,14 @@ def test_a_refused_login_does_not_show_it(guarded_url: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_whole_study_does_not_show_it(postgres_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_whole_study_does_not_show_it(
+    postgres_url: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    foldtune: Command,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A process with one of its own for training, and then commands in this one."""
     caplog.set_level(logging.DEBUG)
     url = postgres_url.replace("postgres@", f"postgres:{ENCODED}@")
     broken = tmp_path / "broken_net.py"
@@ -148,20 +184,21 @@ def test_a_whole_study_does_not_show_it(postgres_url: str, tmp_path: Path, caplo
     (tmp_path / "s.yaml").write_text(
         "name: x\ndata: {use: iris}\nmodel: {use: 'broken_net:Net'}\ntraining: {epochs: 1}\nsearch: {trials: 1}\n"
     )
-    said = ""
-    for command in (
-        ["run", "s.yaml", "--workers", "1", "-vv"],
-        ["trial", "x", "0"],
-        ["show", "x", "--json"],
-        ["resume", "x", "--trials", "2", "--workers", "0", "--allow-import", "broken_net"],
+    monkeypatch.setenv("FOLDTUNE_STORAGE", url)
+    program = "from foldtune.cli.main import main; main()"
+    command = [sys.executable, "-c", program, "run", "s.yaml", "--workers", "1", "-vv"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode in (0, 1), done.stderr
+    said = done.stdout + done.stderr
+    for words in (
+        ("trial", "x", "0"),
+        ("show", "x", "--json"),
+        ("resume", "x", "--trials", "2", "--workers", "0", "--allow-import", "broken_net"),
     ):
-        code = "from foldtune.cli.main import main; main()"
-        environment = {**os.environ, "FOLDTUNE_STORAGE": url}
-        done = subprocess.run(
-            [sys.executable, "-c", code, *command], cwd=tmp_path, env=environment, capture_output=True, text=True
-        )
-        assert done.returncode in (0, 1), done.stderr
-        said += done.stdout + done.stderr
+        code, err, out = foldtune(*words)
+        assert code in (0, 1), err
+        said += out + err
+    said += caplog.text
     assert "ZeroDivisionError" in said
     assert leaks(said) == []
     engine = create_engine(url)

@@ -13,9 +13,10 @@ from rich.text import Text
 from foldtune import refs, space
 from foldtune.data.drift import Drift, tell_apart
 from foldtune.data.matching import load_inputs
-from foldtune.errors import Problem, dotted
+from foldtune.errors import Problem
 from foldtune.report import terminal, text
-from foldtune.search.doubts import doubts
+from foldtune.report.score import explanations
+from foldtune.search.doubts import documents, doubts
 from foldtune.search.forecast import Forecast, forecast
 from foldtune.search.plan import Plan, make_plan
 from foldtune.search.run import default_workers
@@ -27,7 +28,14 @@ SIGNIFICANT = 0.05
 
 
 def check(
-    study: Path, *, overrides: list[str], data: Path | None, as_json: bool, drift: bool, against: str | None
+    study: Path,
+    *,
+    overrides: list[str],
+    data: Path | None,
+    as_json: bool,
+    drift: bool,
+    against: str | None,
+    explained: bool,
 ) -> None:
     """Print what a study is made of, once nothing is wrong with it.
 
@@ -38,6 +46,7 @@ def check(
         as_json: print one JSON document.
         drift: compare the locked rows with the others.
         against: a file to compare with the study's own rows instead.
+        explained: say what the numbers mean.
     """
     import torch
 
@@ -59,6 +68,8 @@ def check(
         console.print(Text(f"warning: {doubt.text(plan.file.source)}", style="yellow"))
     if found:
         console.print()
+    if explained:
+        console.print(explanations(("forecast", *(["drift"] if told else []))), "")
     console.print(f"Next: foldtune run {study}", highlight=False)
 
 
@@ -87,7 +98,9 @@ def _data(plan: Plan) -> str:
     columns = f"{shape} numeric" + (
         f" and {dataset.categorical.shape[1]} categorical" if dataset.categorical_names else ""
     )
-    target = f"{len(dataset.classes)} classes" if dataset.classes else f"{dataset.n_outputs} number(s) to predict"
+    numbers = "number to predict" if dataset.n_outputs == 1 else "numbers to predict"
+    said = {"classification": "classes", "multilabel": "labels of 0 and 1", "regression": numbers}
+    target = f"{dataset.n_outputs} {said[dataset.task]}"
     locked = f"; {len(plan.locked)} more rows are locked away" if len(plan.locked) else ""
     return f"{dataset.n_rows} rows, {columns} columns, {target}{locked}"
 
@@ -161,6 +174,6 @@ def _document(plan: Plan, expected: Forecast, found: Sequence[Problem], drift: D
         "parameters": list(space.domains(plan.space)),
         "net_parameters": {"fewest": plan.checked.fewest, "most": plan.checked.most, "default": plan.checked.default},
         "forecast_s": {"epoch": expected.epoch_s, "trial": expected.trial_s, "study": expected.study_s},
-        "warnings": [{"path": dotted(doubt.path), "message": doubt.text()} for doubt in found],
+        "warnings": documents(found),
         "drift": None if drift is None else asdict(drift),
     }

@@ -1,19 +1,22 @@
 """`foldtune compare`."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
+from itertools import chain
 from typing import Any
 
 import typer
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from foldtune.report.score import explanations
+from foldtune.report.score import INDENT, explanations, numbers
 from foldtune.report.terminal import console
 from foldtune.search.comparison import compare_trials
-from foldtune.search.numbers import interval, number
+from foldtune.search.numbers import grid, interval, number, signed
+from foldtune.search.said import Line, terms_of
 from foldtune.store.store import Store
 
 
@@ -28,33 +31,46 @@ def compare(name: str, first: int, second: int, storage: str, *, explained: bool
     stdout.print(_shown(found))
     if explained:
         stdout.print()
-        stdout.print(explanations(["comparison"]))
+        stdout.print(explanations(terms_of(_said(found))))
 
 
 def _shown(found: Mapping[str, Any]) -> RenderableType:
-    first, second = found["trials"]
-    a, b = (f"trial {one['number']}" for one in (first, second))
-    heading = Text.assemble((f"{found['study']}: {a} and {b}", "bold"))
+    names = [f"trial {one['number']}" for one in found["trials"]]
+    heading = Text.assemble((f"{found['study']}: {names[0]} against {names[1]}", "bold"))
     heading.append(f"  {found['metric']}, {found['direction']}", style="dim")
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("partition", "fold", a, b):
-        table.add_column(column, justify="right")
-    for partition, pair in enumerate(zip(first["fold_values"], second["fold_values"], strict=True)):
-        for fold, values in enumerate(zip(*pair, strict=True)):
-            table.add_row("" if fold else str(partition), str(fold), *(number(value) for value in values))
-    table.add_section()
-    table.add_row("mean", "", number(first["mean"]), number(second["mean"]), style="bold")
-    lines = [
-        f"advantage of {a}: {found['mean']:+.4f}, {interval(found['interval'], found['level'])} "
-        f"(corrected t {_t(found['t'])}, p {found['p']:.3f}, among all complete trials {found['p_adjusted']:.3f})",
-        f"worse {found['worse']:.0%}, the same (within {number(found['rope'])}) {found['same']:.0%}, "
-        f"better {found['better']:.0%}",
-    ]
-    verdict = Text.assemble(f"{a} against {b}: ", (found["verdict"], "bold"))
+    verdict = Text.assemble(f"{names[0]} against {names[1]}: ", (found["verdict"], "bold"))
     if found["partitions"] == 1:
-        verdict.append("  one partition allows no more than leaning", style="dim")
-    return Group(heading, Text(), table, Text(), *map(Text, lines), verdict)
+        verdict.append("; one partition allows no more than leaning", style="dim")
+    return Group(
+        heading, Text(), _scores(found, names), Text(), Padding(numbers(_said(found)), INDENT), Text(), verdict
+    )
 
 
-def _t(value: float | None) -> str:
-    return "infinite" if value is None else f"{value:.2f}"
+def _scores(found: Mapping[str, Any], names: Sequence[str]) -> Table:
+    """Both trials' scores on every split that both were trained on; run 0 is the search's own."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for heading in ("run", "fold", *names):
+        table.add_column(heading, justify="right")
+    first, second = found["trials"]
+    places = [(run, fold) for run, folds in enumerate(first["fold_values"]) for fold in range(len(folds))]
+    splits = zip(*(chain.from_iterable(trial["fold_values"]) for trial in (first, second)), strict=True)
+    *rows, means = grid([*splits, (first["mean"], second["mean"])])
+    for (run, fold), row in zip(places, rows, strict=True):
+        table.add_row("" if fold else str(run), str(fold), *row)
+    table.add_section()
+    table.add_row("mean", "", *means, style="bold")
+    return table
+
+
+def _said(found: Mapping[str, Any]) -> list[Line]:
+    t = "infinite" if found["t"] is None else f"{found['t']:.2f}"
+    p = f"p {found['p']:.3f}; {found['p_adjusted']:.3f} for the best lead among all trials"
+    return [
+        Line(
+            "advantage", signed(found["mean"]), interval(found["interval"], found["level"]), ("advantage", "interval")
+        ),
+        Line("corrected t", t, p, ("p",)),
+        Line("worse", f"{found['worse']:.0%}", "", ("comparison",)),
+        Line("the same", f"{found['same']:.0%}", f"within {number(found['rope'])}", ("comparison",)),
+        Line("better", f"{found['better']:.0%}", "", ("comparison",)),
+    ]

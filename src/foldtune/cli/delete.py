@@ -6,6 +6,7 @@ from contextlib import closing
 import typer
 
 from foldtune.errors import StoreError
+from foldtune.search.inner_names import is_inner
 from foldtune.store.artifacts import Artifacts, default_url
 from foldtune.store.copy import check_idle, delete_study
 from foldtune.store.store import Store
@@ -23,7 +24,10 @@ def delete(name: str, storage: str, artifacts: str | None, *, yes: bool) -> None
         forget_copy(store, name)
         Artifacts(artifacts or default_url(storage), uuid).clear()
         delete_study(name, store)
+        nested = [study.name for study in store.studies() if is_inner(study.name, name)]
     typer.echo(f"Deleted {name}.", err=True)
+    if nested:
+        typer.echo(f"Studies of their own, and still there, are its nested searches: {', '.join(nested)}.", err=True)
 
 
 def _confirm(name: str, n_trials: int, url: str) -> None:

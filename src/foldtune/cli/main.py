@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from foldtune.cli import options as o
+from foldtune.cli import searching
 from foldtune.errors import FoldtuneError, RequestError
 
 
@@ -60,127 +61,19 @@ def check(
     against: Annotated[
         str | None, typer.Option(help="The same for the rows of this file.", metavar="FILE", show_default=False)
     ] = None,
+    explain: o.Explain = False,
     json: o.Json = False,
 ) -> None:
     """Report every problem of a study file at once; build its nets, count parameters, forecast the time."""
     from foldtune.cli.check import check
 
-    check(study, overrides=o.overrides(sets), data=data, as_json=json, drift=drift, against=against)
+    wanted: dict[str, Any] = {"drift": drift, "against": against, "explained": explain, "as_json": json}
+    check(study, overrides=o.overrides(sets), data=data, **wanted)
 
 
-@app.command()
-def run(
-    study: o.StudyFile,
-    storage: o.Storage = o.STORAGE,
-    trials: o.Trials = None,
-    timeout: o.Timeout = None,
-    workers: o.Workers = None,
-    engine: o.Engine = None,
-    cohort: o.Cohort = None,
-    seed: o.Seed = None,
-    device: o.Device = "cpu",
-    artifacts: o.Artifacts = None,
-    checkpoint_every: o.CheckpointEvery = 10.0,
-    retry_failed: o.RetryFailed = False,
-    data: o.Data = None,
-    sets: o.Set = None,
-    fork: Annotated[str | None, typer.Option(help="Start a new study of this name from the file.")] = None,
-    nested: Annotated[
-        int | None,
-        typer.Option(
-            help="Repeat the whole search inside so many outer folds, each scored on rows it never saw.",
-            min=2,
-            show_default=False,
-            metavar="J",
-        ),
-    ] = None,
-    again: o.Again = False,
-    launcher: o.Launcher = "local",
-    address: o.Address = None,
-    replicas: o.Replicas = None,
-    cpus: o.Cpus = None,
-    gpus: o.Gpus = None,
-    json: o.Json = False,
-    quiet: o.Quiet = False,
-    verbose: o.Verbose = 0,
-) -> None:
-    """Create the study of a file's name, or go on with it; ends with the leaderboard."""
-    from foldtune.cli.run import Request, run
-
-    where = (storage, artifacts, checkpoint_every, workers, device)
-    cluster = o.cluster(launcher, address, replicas, cpus, gpus)
-    request = Request(*where, cluster=cluster, as_json=json, quiet=quiet, verbose=verbose)
-    search: dict[str, int | str | None] = {"trials": trials, "timeout": timeout, "seed": seed}
-    overrides = o.overrides(sets, **search, engine=engine, cohort=cohort)
-    audit = o.nested(nested, launcher, again=again)
-    run(study, request, overrides=overrides, data=data, fork=fork, retry_failed=retry_failed, nested=audit, again=again)
-
-
-@app.command()
-def resume(
-    name: o.StudyName,
-    storage: o.Storage = o.STORAGE,
-    trials: o.Trials = None,
-    timeout: o.Timeout = None,
-    workers: o.Workers = None,
-    device: o.Device = "cpu",
-    artifacts: o.Artifacts = None,
-    checkpoint_every: o.CheckpointEvery = 10.0,
-    retry_failed: o.RetryFailed = False,
-    data: o.Data = None,
-    allow_import: o.AllowImport = None,
-    sets: o.Set = None,
-    launcher: o.Launcher = "local",
-    address: o.Address = None,
-    replicas: o.Replicas = None,
-    cpus: o.Cpus = None,
-    gpus: o.Gpus = None,
-    json: o.Json = False,
-    quiet: o.Quiet = False,
-    verbose: o.Verbose = 0,
-) -> None:
-    """Go on with a stored study; needs the database and the data alone."""
-    from foldtune.cli.run import Request, resume
-
-    where = (storage, artifacts, checkpoint_every, workers, device)
-    cluster = o.cluster(launcher, address, replicas, cpus, gpus)
-    request = Request(*where, cluster=cluster, as_json=json, quiet=quiet, verbose=verbose)
-    overrides = o.overrides(sets, trials=trials, timeout=timeout)
-    options: dict[str, Any] = {"data": data, "allow_imports": allow_import or [], "retry_failed": retry_failed}
-    resume(name, request, overrides=overrides, **options)
-
-
-@app.command()
-def worker(
-    storage: o.Storage = o.STORAGE,
-    study: Annotated[str | None, typer.Option(help="Work on this study alone.", show_default=False)] = None,
-    workers: o.Workers = None,
-    device: o.Device = "cpu",
-    artifacts: o.Artifacts = None,
-    checkpoint_every: o.CheckpointEvery = 10.0,
-    retry_failed: o.RetryFailed = False,
-    allow_import: o.AllowImport = None,
-    data: o.Data = None,
-    idle_exit: Annotated[
-        float | None,
-        typer.Option(help="Seconds without work after which it ends; default never.", min=0, show_default=False),
-    ] = None,
-    launcher: o.Launcher = "local",
-    address: o.Address = None,
-    replicas: o.Replicas = None,
-    cpus: o.Cpus = None,
-    gpus: o.Gpus = None,
-    quiet: o.Quiet = False,
-    verbose: o.Verbose = 0,
-) -> None:
-    """One more search loop: works on the open studies of a database until it is stopped."""
-    from foldtune.cli.run import Request, worker
-
-    where = (storage, artifacts, checkpoint_every, workers, device)
-    cluster = o.cluster(launcher, address, replicas, cpus, gpus)
-    request = Request(*where, cluster=cluster, as_json=False, quiet=quiet, verbose=verbose)
-    options: dict[str, Any] = {"data": data, "allow_imports": allow_import or [], "retry_failed": retry_failed}
-    worker(request, study=study, idle_exit=idle_exit, **options)
+app.command()(searching.run)
+app.command()(searching.resume)
+app.command()(searching.worker)
 
 
 @app.command("list")
@@ -210,12 +103,13 @@ def trial(
     name: o.StudyName,
     number: Annotated[int, typer.Argument(help="The trial's number.", min=0, show_default=False)],
     storage: o.Storage = o.STORAGE,
+    explain: o.Explain = False,
     json: o.Json = False,
 ) -> None:
     """One trial: its configuration, folds, curve, and why it failed."""
     from foldtune.cli.trial import show_trial
 
-    show_trial(name, number, storage, as_json=json)
+    show_trial(name, number, storage, explained=explain, as_json=json)
 
 
 @app.command()
@@ -242,13 +136,14 @@ def test(
     device: o.Device = "cpu",
     data: o.Data = None,
     allow_import: o.AllowImport = None,
+    explain: o.Explain = False,
     json: o.Json = False,
 ) -> None:
     """Score the winner on the locked rows, once; that it was done is recorded."""
     from foldtune.cli.test import score_locked_rows
 
-    where = {"device": device, "data": data, "allow_imports": allow_import or []}
-    score_locked_rows(name, storage, trial=trial, again=again, as_json=json, **where)  # type: ignore[arg-type]
+    where: dict[str, Any] = {"device": device, "data": data, "allow_imports": allow_import or []}
+    score_locked_rows(name, storage, trial=trial, again=again, explained=explain, as_json=json, **where)
 
 
 @app.command()

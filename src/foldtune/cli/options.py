@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from foldtune.search.ray_workers import Cluster
+    from foldtune.search.ray_cluster import Cluster
 
 STORAGE = "sqlite:///foldtune.db"
 
@@ -114,6 +114,20 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 Verbose = Annotated[int, typer.Option("--verbose", "-v", count=True, help="A line for every trial that ends.")]
 
 
+def storage_option(storage: str) -> str:
+    """What a printed command needs to find the same database, passwords left out; nothing for the default one.
+
+    Example:
+        >>> storage_option(STORAGE), storage_option("sqlite:///my studies.db")
+        ('', " --storage 'sqlite:///my studies.db'")
+    """
+    import shlex
+
+    from foldtune.store.border import redact
+
+    return "" if storage == STORAGE else f" --storage {shlex.quote(redact(storage))}"
+
+
 def overrides(sets: list[str] | None, **search: int | str | None) -> list[str]:
     """Every option that replaces a part of the study, as `path=value`.
 
@@ -143,7 +157,7 @@ def cluster(
         if name := next((name for name, value in given.items() if value is not None), None):
             raise typer.BadParameter(f"`--{name}` is Ray's. Add `--launcher ray`.")
         return None
-    from foldtune.search.ray_workers import LOCAL, Cluster
+    from foldtune.search.ray_cluster import LOCAL, Cluster
 
     return Cluster(address or LOCAL, replicas or 1, 1.0 if cpus is None else cpus, gpus or 0.0)
 

@@ -7,7 +7,8 @@ from rich.table import Table
 from rich.text import Text
 
 from foldtune.report.terminal import Printable
-from foldtune.report.text import duration, number
+from foldtune.report.text import duration
+from foldtune.search.numbers import number
 from foldtune.search.status import RunningTrial, Status
 
 BAR_WIDTH = 28

@@ -13,19 +13,18 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.logging import RichHandler
 
-from foldtune.cli.options import STORAGE
+from foldtune.cli.options import storage_option
 from foldtune.cli.progress import BEGINNING, Progress
 from foldtune.report.leaderboard import next_steps, summary
 from foldtune.report.terminal import console
 from foldtune.report.text import duration
 from foldtune.search import ray_workers
 from foldtune.search import run as searching
-from foldtune.search.ray_workers import Cluster
+from foldtune.search.ray_cluster import Cluster
 from foldtune.search.result import StudyResult
 from foldtune.search.run import Session
 from foldtune.search.work import work
 from foldtune.spec.load import read_spec
-from foldtune.store.border import redact
 
 if TYPE_CHECKING:
     from foldtune.search.nested import Cost
@@ -121,21 +120,21 @@ def _report(request: Request, search: Callable[[Progress], StudyResult], go_on: 
     """
     with _shown(request) as progress:
         result = search(progress)
-    stderr = progress.console
+    stderr, option = progress.console, storage_option(request.storage)
     if request.as_json:
         typer.echo(json.dumps(result.to_dict(), allow_nan=False))
     else:
-        console().print(summary(result))
+        console().print(summary(result, option=option))
     if result.ending == "interrupted":
-        go_on = go_on or f"foldtune resume {shlex.quote(result.name)}{_storage_option(request.storage)}"
+        go_on = go_on or f"foldtune resume {shlex.quote(result.name)}{option}"
         when = " while confirming" if result.finished >= result.budget else ""
         stderr.print(f"\nInterrupted{when}; {result.finished} of {result.budget} trials are saved. Go on with: {go_on}")
         sys.exit(130)
     if not request.as_json:
         console().print()
-        console().print(next_steps(result, redact(request.storage), STORAGE))
+        console().print(next_steps(result, option))
     if result.best is None and result.finished:
-        stderr.print(f"\nNo trial was completed. See why: foldtune trial {shlex.quote(result.name)} 0")
+        stderr.print(f"\nNo trial was completed. See why: foldtune trial {shlex.quote(result.name)} 0{option}")
         sys.exit(1)
     stderr.print(f"\nEnded: {ENDINGS[result.ending or 'budget']}.", style="dim")
 
@@ -150,7 +149,3 @@ def _shown(request: Request, beginning: str = BEGINNING) -> Iterator[Progress]:
     live, verbose = not request.quiet, request.verbose > 0
     with Progress(stderr, live=live, verbose=verbose, beginning=beginning) as progress:
         yield progress
-
-
-def _storage_option(storage: str) -> str:
-    return "" if storage == STORAGE else f" --storage {shlex.quote(redact(storage))}"

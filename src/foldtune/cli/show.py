@@ -4,6 +4,7 @@ import json
 
 import typer
 
+from foldtune.cli.options import storage_option
 from foldtune.report.leaderboard import print_summary
 from foldtune.search.result import load_study
 
@@ -14,4 +15,4 @@ def show(name: str, storage: str, *, top: int, explained: bool, as_json: bool) -
     if as_json:
         typer.echo(json.dumps(result.to_dict(), allow_nan=False))
     else:
-        print_summary(result, top, explained=explained)
+        print_summary(result, top, explained=explained, option=storage_option(storage))

@@ -6,9 +6,11 @@ from pathlib import Path
 import typer
 
 from foldtune.report.audits import audits
+from foldtune.report.score import explanations
 from foldtune.report.terminal import console
 from foldtune.search.locked_test import run_test
 from foldtune.search.result import finding_document
+from foldtune.search.said import audit_line, terms_of
 
 
 def score_locked_rows(
@@ -20,9 +22,10 @@ def score_locked_rows(
     device: str,
     data: Path | None,
     allow_imports: list[str],
+    explained: bool,
     as_json: bool,
 ) -> None:
-    """Train the winner on all development rows, score the locked ones, print what is recorded."""
+    """Train the winner on all development rows, score the locked ones, print what is recorded and what it means."""
     stderr = console(stderr=True)
     with stderr.status("reading the data ...") as status:
         finding = run_test(
@@ -37,5 +40,9 @@ def score_locked_rows(
         )
     if as_json:
         typer.echo(json.dumps({"format": 1, "study": name, **finding_document(finding)}, allow_nan=False))
-    else:
-        console().print(audits([finding]))
+        return
+    stdout = console()
+    stdout.print(audits([finding]))
+    if explained:
+        stdout.print()
+        stdout.print(explanations(terms_of([audit_line(finding)])))

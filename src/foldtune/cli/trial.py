@@ -9,11 +9,11 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from foldtune.cli.options import STORAGE
+from foldtune.cli.options import storage_option
 from foldtune.report import terminal, text
 from foldtune.report.leaderboard import STATE_STYLES, configuration
-from foldtune.search.numbers import epochs
-from foldtune.store.border import redact
+from foldtune.report.score import explanations
+from foldtune.search.numbers import epochs, grid
 from foldtune.store.records import Curves, StudyRecord, TrialRecord
 from foldtune.store.retrying import earlier_failures
 from foldtune.store.store import Store
@@ -23,8 +23,8 @@ CURVE_ROWS = 12
 """Epochs of the curve that are printed, evenly spaced."""
 
 
-def show_trial(name: str, number: int, storage: str, *, as_json: bool) -> None:
-    """Print one trial: configuration, scores of each fold, curve, and why it failed."""
+def show_trial(name: str, number: int, storage: str, *, explained: bool, as_json: bool) -> None:
+    """Print one trial: configuration, scores of each fold, curve, why it failed, and what its numbers mean."""
     store = Store(storage, create=False)
     study = store.study(name)
     trial, curves = store.trial(study.uuid, number), store.curves(study.uuid, number)
@@ -49,23 +49,29 @@ def show_trial(name: str, number: int, storage: str, *, as_json: bool) -> None:
         if trial.failure.traceback:
             console.print(Text(trial.failure.traceback, style="dim"), soft_wrap=True)
         console.print(Text(f"failed ({trial.failure.kind}): {trial.failure.message}", style="red"), "")
-        option = "" if storage == STORAGE else f" --storage {shlex.quote(redact(storage))}"
-        console.print(Text(f"Try again: foldtune resume {shlex.quote(name)} --retry-failed{option}"), soft_wrap=True)
+        again = f"foldtune resume {shlex.quote(name)} --retry-failed{storage_option(storage)}"
+        console.print(Text(f"Try again: {again}"), soft_wrap=True)
+    if explained:
+        console.print(explanations(("sd", "epochs", "training loss")))
 
 
 def _folds(study: StudyRecord, trial: TrialRecord) -> Table:
     """Every metric of each fold at the epoch that counts, then mean and spread."""
+    scores, chosen = trial.scores, trial.chosen
+    assert scores is not None and chosen is not None
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in ("fold", "epoch", *study.metrics):
         table.add_column(heading, justify="right")
-    scores, chosen = trial.scores, trial.chosen
-    assert scores is not None and chosen is not None
-    for fold, row in enumerate(scores):
-        table.add_row(str(fold), str(chosen[fold]), *(text.number(score) for score in row))
+    rows = [*scores, [fold_mean(column) for column in scores.T]]
+    rows += [np.std(scores, axis=0, ddof=1)] if len(scores) > 1 else []
+    shown = grid(rows)
+    mean, *sd = shown[len(scores) :]
+    for fold, row in enumerate(shown[: len(scores)]):
+        table.add_row(str(fold), str(chosen[fold]), *row)
     table.add_section()
-    table.add_row("mean", "", *(text.number(fold_mean(column)) for column in scores.T), style="bold")
-    if len(scores) > 1:
-        table.add_row("sd", "", *(text.number(float(sd)) for sd in np.std(scores, axis=0, ddof=1)), style="dim")
+    table.add_row("mean", "", *mean, style="bold")
+    for row in sd:
+        table.add_row("sd", "", *row, style="dim")
     return table
 
 
@@ -75,9 +81,10 @@ def _curve(study: StudyRecord, curves: Curves) -> Table:
     for heading in ("epoch", "training loss", *study.metrics):
         table.add_column(heading, justify="right")
     count = len(curves.epochs)
-    for index in sorted({round(i) for i in np.linspace(0, count - 1, min(count, CURVE_ROWS))}):
-        means = (fold_mean(column) for column in (curves.losses[index], *curves.scores[index].T))
-        table.add_row(str(curves.epochs[index]), *(text.number(mean) for mean in means))
+    shown = sorted({round(i) for i in np.linspace(0, count - 1, min(count, CURVE_ROWS))})
+    means = grid([[fold_mean(column) for column in (curves.losses[i], *curves.scores[i].T)] for i in shown])
+    for index, row in zip(shown, means, strict=True):
+        table.add_row(str(curves.epochs[index]), *row)
     return table
 
 

@@ -20,9 +20,10 @@ class Dataset:
     Args:
         numeric: shape (N, *features), NaN where missing; (N, 0) when there are no such columns.
         categorical: shape (N, Q), each cell a str, None where missing.
-        target: class codes, shape (N,) int64, for classification; shape (N, T) float64 for regression.
+        target: class codes, shape (N,) int64, for classification; 0 and 1, shape (N, T) int64, for several labels;
+            shape (N, T) float64 for regression.
         task: what is to be learned.
-        classes: the label of each class code, sorted; () for regression.
+        classes: the label of each class code, sorted; () for several labels and for regression.
         numeric_names: names of the F numeric columns; () when `numeric` has more than two axes.
         categorical_names: names of the Q categorical columns.
         target_names: names of the target columns.
@@ -52,8 +53,22 @@ class Dataset:
 
     @property
     def n_outputs(self) -> int:
-        """Number of classes, or of regression targets."""
+        """Number of classes, or of target columns."""
         return len(self.classes) if self.task == "classification" else int(self.target.shape[1])
+
+    def class_counts(self, rows: Rows) -> dict[str, int]:
+        """How many of some rows are of each class, by what messages call it; every label is two; {} for regression."""
+        target = self.target[rows]
+        if self.task == "classification":
+            counts = np.bincount(target, minlength=self.n_outputs)
+            return {repr(name): int(count) for name, count in zip(self.classes, counts, strict=True)}
+        if self.task == "regression":
+            return {}
+        return {
+            f"`{name}` = {value}": int((column == value).sum())
+            for name, column in zip(self.target_names, target.T, strict=True)
+            for value in (0, 1)
+        }
 
     def take(self, rows: Rows) -> "Dataset":
         """The same data with these rows only, in this order; the classes and their codes stay."""

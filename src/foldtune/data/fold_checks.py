@@ -56,11 +56,12 @@ def fold_problems(dataset: Dataset, folds: Sequence[Fold], node: Mapping[str, An
 
 def _kind_problems(dataset: Dataset, name: str, *, by_time: bool) -> Iterator[Problem]:
     by_group = "Group" in name  # so are all of scikit-learn's that read groups called
-    if "Stratified" in name and dataset.task == "regression" and name not in _OF_NUMBERS:
-        hint = "Leave `validation` out, or use QuantileStratifiedKFold."
+    if "Stratified" in name and dataset.task != "classification" and name not in _OF_NUMBERS:
+        fitting = "QuantileStratifiedKFold" if dataset.task == "regression" else "MultilabelStratifiedKFold"
+        hint = f"Leave `validation` out, or use {fitting}."
         if dataset.groups is not None:
             hint = "Use GroupKFold."
-        yield Problem(_PATH, f"`{name}` needs classes to stratify by", "a regression target", hint)
+        yield Problem(_PATH, f"`{name}` needs classes to stratify by", f"a {dataset.task} target", hint)
     if by_group and dataset.groups is None:
         yield Problem(_PATH, f"`{name}` needs groups", hint="Name their column in `data.group`.")
     elif not by_group and dataset.groups is not None and name not in _OWN_RULE:
@@ -105,9 +106,7 @@ def _one_fold(dataset: Dataset, fold: Fold, where: str, name: str, *, one_way: b
             yield Problem(_PATH, f"`{name}` must not divide a group", f"{len(shared)} groups on both sides in {where}")
     if one_way and dataset.time is not None and dataset.time[fold.train].max() > dataset.time[fold.valid].min():
         yield Problem(_PATH, f"`{name}` must train on rows before the validation rows in time", where)
-    if dataset.task == "classification":
-        counts = np.bincount(dataset.target[fold.train], minlength=dataset.n_outputs)
-        if lost := [repr(dataset.classes[code]) for code in np.flatnonzero(counts == 0)]:
-            hint = "Use fewer folds or another splitter, or leave rare classes out."
-            rule = f"`{name}` must leave training rows of every class"
-            yield Problem(_PATH, rule, f"{where} has none of {', '.join(lost[:5])}", hint)
+    if lost := [known for known, count in dataset.class_counts(fold.train).items() if not count]:
+        hint = "Use fewer folds or another splitter, or leave rare classes out."
+        rule = f"`{name}` must leave training rows of every class"
+        yield Problem(_PATH, rule, f"{where} has none of {', '.join(lost[:5])}", hint)

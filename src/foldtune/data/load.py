@@ -56,7 +56,8 @@ def options_problems(spec: DataSpec, path: Place = ("data",)) -> list[Problem]:
     reader, known = reader_options(spec.table) if spec.table is not None else ("arrays", ())
     for key in spec.options:
         if key not in known:
-            hint = nearest(key, known) or ("" if known else "There are no options here.")
+            fields = nearest(key, list(DataSpec.model_fields)) if known else "There are no options here."
+            hint = nearest(key, known) or fields
             problems.append(Problem((*path, key), f"`{reader}` has no argument `{key}`", hint=hint or None))
     return problems
 

@@ -17,8 +17,9 @@ _DRAWS = 100
 def lock_test_rows(dataset: Dataset, fraction: float, seed: int) -> tuple[Rows, Rows]:
     """Set aside a share of the rows.
 
-    With times these are the last rows (rows of one time stay together), with groups whole groups, else every class, or
-    every quantile of a regression target, gives its share.
+    With times these are the last rows (rows of one time stay together), with groups whole groups, with several labels
+    those of many random choices that are most like all rows; else every class, or every quantile of a regression
+    target, gives its share.
 
     Args:
         dataset: N rows.
@@ -40,7 +41,10 @@ def lock_test_rows(dataset: Dataset, fraction: float, seed: int) -> tuple[Rows, 
     if dataset.time is not None:
         locked = dataset.time >= np.sort(dataset.time)[dataset.n_rows - count]
     elif dataset.groups is not None:
-        locked = np.isin(dataset.groups, _test_groups(dataset, count, random))
+        locked = np.isin(dataset.groups, _test_groups(dataset, dataset.groups, count, random))
+    elif dataset.task == "multilabel":
+        rows = np.arange(dataset.n_rows)
+        locked = np.isin(rows, _test_groups(dataset, rows, count, random))
     else:
         locked = np.isin(np.arange(dataset.n_rows), _spread_rows(dataset, count, random))
     development, held = np.flatnonzero(~locked), np.flatnonzero(locked)
@@ -54,12 +58,11 @@ def _spread_rows(dataset: Dataset, count: int, random: np.random.RandomState) ->
     return np.array([random.choice(strip) for strip in np.array_split(order, count)])
 
 
-def _test_groups(dataset: Dataset, count: int, random: np.random.RandomState) -> Rows:
+def _test_groups(dataset: Dataset, groups: Rows, count: int, random: np.random.RandomState) -> Rows:
     """Of many random choices of groups that hold at least `count` rows, the one most like the whole."""
-    assert dataset.groups is not None
-    sizes = np.bincount(dataset.groups)
+    sizes = np.bincount(groups)
     profile = _profile(dataset)
-    sums = np.stack([np.bincount(dataset.groups, weights=column) for column in profile.T], axis=1)
+    sums = np.stack([np.bincount(groups, weights=column) for column in profile.T], axis=1)
     best, lowest = np.arange(0), np.inf
     for _ in range(_DRAWS):
         order = random.permutation(np.flatnonzero(sizes))
@@ -86,11 +89,8 @@ def _check(dataset: Dataset, development: Rows, locked: Rows) -> None:
         rule = "`test_fraction` must leave rows for development"
         what = "group" if dataset.groups is not None else "time"
         raise DataError.of(_PATH, rule, f"all {len(locked)} rows would be locked", f"Too many rows share one {what}.")
-    if dataset.task == "classification":
-        counts = np.bincount(dataset.target[development], minlength=dataset.n_outputs)
-        if (counts == 0).any():
-            lost = dataset.classes[int(np.argmin(counts))]
-            total = int((dataset.target == np.argmin(counts)).sum())
-            rule = "development must keep rows of every class"
-            found = f"all {total} rows of class {lost!r} would be locked"
-            raise DataError.of(_PATH, rule, found, "Lower `test_fraction`, or leave that class out.")
+    kept = dataset.class_counts(development)
+    if lost := [known for known, count in dataset.class_counts(locked).items() if count and not kept[known]]:
+        rule = "development must keep rows of every class"
+        found = f"all {dataset.class_counts(locked)[lost[0]]} rows of class {lost[0]} would be locked"
+        raise DataError.of(_PATH, rule, found, "Lower `test_fraction`, or leave that class out.")

@@ -14,7 +14,7 @@ from foldtune.data.features import kind, numbers, texts
 from foldtune.data.load import Roles, features, find_roles
 from foldtune.data.source import Column, Source, at_rows, listed, locate, raise_any
 from foldtune.data.tables import read_table, reader_options
-from foldtune.data.targets import encode, group_codes, known_codes, row_problems, times
+from foldtune.data.targets import encode, group_codes, is_label, known_codes, row_problems, times
 from foldtune.errors import DataError, Problem, nearest
 from foldtune.errors import Path as Place
 from foldtune.spec.schema import DataSpec
@@ -176,6 +176,9 @@ def _target_problems(roles: Roles, like: Dataset, spec: DataSpec) -> Iterator[Pr
             bad = known_codes(column, like.classes) < 0
             rule = f"`{name}` in {spec.test} must hold classes of the study's own rows"
             hint = f"These are {listed(map(repr, like.classes), 10)}."
+        elif like.task == "multilabel":
+            bad, hint = ~is_label(column), None
+            rule = f"`{name}` in {spec.test} must hold 0 and 1, or booleans"
         else:
             bad, hint = ~np.isfinite(numbers(column)), None
             rule = f"`{name}` in {spec.test} must hold finite numbers"
@@ -186,7 +189,7 @@ def _target_problems(roles: Roles, like: Dataset, spec: DataSpec) -> Iterator[Pr
 def _target(roles: Roles, like: Dataset) -> NDArray[Any]:
     if like.task == "classification":
         return known_codes(roles.target.iloc[:, 0], like.classes)
-    return encode(roles.target, "regression")[0]
+    return encode(roles.target, like.task)[0]
 
 
 def _examples(column: "pd.Series[Any]", bad: NDArray[np.bool_]) -> str:

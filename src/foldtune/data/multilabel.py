@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from foldtune.errors import SpecError
+from foldtune.data.numbered import check_n_splits, rows_of_each
 from foldtune.values import Floats, Rows
 
 
@@ -29,9 +29,7 @@ class MultilabelStratifiedKFold:
     """
 
     def __init__(self, n_splits: int = 5, *, random_state: int | None = None) -> None:
-        if n_splits < 2:
-            raise SpecError.of(("validation", "n_splits"), "`n_splits` must be at least 2", n_splits)
-        self.n_splits = n_splits
+        self.n_splits = check_n_splits(n_splits)
         self.random_state = random_state
 
     def get_n_splits(self, X: object = None, y: object = None, groups: object = None) -> int:
@@ -54,8 +52,7 @@ class MultilabelStratifiedKFold:
             raise ValueError(f"targets of several labels are 0 or 1, not {', '.join(map(str, other))}")
         # RandomState and not a Generator: its numbers never change between NumPy versions.
         fold_of = _deal(targets == 1, self.n_splits, np.random.RandomState(self.random_state))
-        for fold in range(self.n_splits):
-            yield np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)
+        yield from rows_of_each(fold_of, self.n_splits)
 
 
 def _deal(

@@ -27,8 +27,8 @@ def told_by_each(dataset: Dataset, folds: Sequence[Fold], enough: float = -np.in
 
     A rule of one column, a tree for numbers and a table for categories, is fitted on a fold's training rows and judged
     on its validation rows: for classes by its wrong answers, two standard errors of their number added, beside those of
-    always answering the most frequent class; for numbers by R² of the targets' ranks, of several targets the best. So 1
-    is a copy of the target, in whatever units or codes, and a column without news is at 0 or below.
+    always answering the most frequent class; for numbers by R² of the targets' ranks; of several targets or labels the
+    best. So 1 is a copy of the target, in whatever units or codes, and a column without news is at 0 or below.
 
     Args:
         dataset: N rows.
@@ -38,13 +38,13 @@ def told_by_each(dataset: Dataset, folds: Sequence[Fold], enough: float = -np.in
     Returns:
         Shape (F + Q,), columns in the order of `column_names`; -inf where fewer than 30 rows can be judged.
     """
-    targets = [dataset.target] if dataset.task == "classification" else list(_ranks(dataset.target).T)
+    target = _ranks(dataset.target) if dataset.task == "regression" else dataset.target.reshape(dataset.n_rows, -1)
     width = int(np.prod(dataset.numeric.shape[1:])) + dataset.categorical.shape[1]
     chosen = [_thinned(fold, width) for fold in _bundled(folds)]
     if sum(len(fold.valid) for fold in chosen) < _LEAST_JUDGED:
         return np.full(width, -np.inf)
     found = (
-        max(_told(column, is_label, each, chosen, enough) for each in targets)
+        max(_told(column, is_label, each, chosen, enough) for each in target.T)
         for column, is_label in columns(dataset.numeric, dataset.categorical)
     )
     return np.fromiter(found, dtype=np.float64, count=width)

@@ -26,8 +26,9 @@ class FoldData:
         numeric: shape (N, *features) float32.
         codes: shape (N, Q) int64: 0 missing, 1 unseen, then categories.
         cardinalities: number of codes of each of the Q columns.
-        target: class codes, shape (N,) int64; or shape (N, T) float32, standardised on the training rows.
-        location: shape (T,); original target = standardised * scale + location. Empty for classification.
+        target: class codes, shape (N,) int64; labels, shape (N, T) int64; or shape (N, T) float32, standardised on the
+            training rows.
+        location: shape (T,); original target = standardised * scale + location. Empty but for regression.
         scale: shape (T,), positive.
     """
 
@@ -171,7 +172,7 @@ def _joined(parts: Sequence[Floats], features: tuple[int, ...], rows: int) -> ND
 
 
 def _standard(dataset: Dataset, rows: Rows) -> tuple[Floats, Floats]:
-    if dataset.task == "classification":
+    if dataset.task != "regression":
         return np.empty(0), np.empty(0)
     location, scale = dataset.target[rows].mean(axis=0), dataset.target[rows].std(axis=0)
     constant = scale <= 10 * np.finfo(np.float64).eps * np.abs(location)
@@ -179,7 +180,7 @@ def _standard(dataset: Dataset, rows: Rows) -> tuple[Floats, Floats]:
 
 
 def _standardised(dataset: Dataset, location: Floats, scale: Floats) -> NDArray[Any]:
-    if dataset.task == "classification":
+    if dataset.task != "regression":
         return dataset.target
     standardised: NDArray[np.float32] = ((dataset.target - location) / scale).astype(np.float32)
     return standardised

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import ArrayLike
 
+from foldtune.data.numbered import check_n_splits
 from foldtune.errors import SpecError
 from foldtune.spec.schema import seconds
 from foldtune.values import Floats, Rows
@@ -43,7 +44,7 @@ class PurgedKFold:
         label_duration: float | str = 0.0,
         embargo: float | str = 0.0,
     ) -> None:
-        self.n_splits = _at_least_two(n_splits)
+        self.n_splits = check_n_splits(n_splits)
         self.starts, self.ends = _stretches(times, label_end, label_duration)
         self.embargo = _duration(embargo, "embargo")
 
@@ -90,7 +91,7 @@ class PurgedTimeSeriesSplit:
         test_size: int | None = None,
         max_train_size: int | None = None,
     ) -> None:
-        self.n_splits = _at_least_two(n_splits)
+        self.n_splits = check_n_splits(n_splits)
         self.starts, self.ends = _stretches(times, label_end, label_duration)
         self.gap = _duration(gap, "gap")
         self.test_size, self.max_train_size = test_size, max_train_size
@@ -110,12 +111,6 @@ class PurgedTimeSeriesSplit:
             valid, earlier = order[start : start + size], order[:start]
             train = earlier[self.ends[earlier] + self.gap < self.starts[valid].min()]
             yield np.sort(train[-self.max_train_size :] if self.max_train_size else train), np.sort(valid)
-
-
-def _at_least_two(n_splits: int) -> int:
-    if n_splits < 2:
-        raise SpecError.of(("validation", "n_splits"), "`n_splits` must be at least 2", n_splits)
-    return n_splits
 
 
 def _stretches(times: ArrayLike, label_end: ArrayLike | None, duration: float | str) -> tuple[Floats, Floats]:

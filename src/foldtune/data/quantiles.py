@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from foldtune.errors import SpecError
+from foldtune.data.numbered import check_n_splits, rows_of_each
 from foldtune.values import Rows
 
 
@@ -27,9 +27,7 @@ class QuantileStratifiedKFold:
     """
 
     def __init__(self, n_splits: int = 5, *, random_state: int | None = None) -> None:
-        if n_splits < 2:
-            raise SpecError.of(("validation", "n_splits"), "`n_splits` must be at least 2", n_splits)
-        self.n_splits = n_splits
+        self.n_splits = check_n_splits(n_splits)
         self.random_state = random_state
 
     def get_n_splits(self, X: object = None, y: object = None, groups: object = None) -> int:
@@ -51,8 +49,7 @@ class QuantileStratifiedKFold:
         for start in range(0, len(order), self.n_splits):
             block = order[start : start + self.n_splits]
             fold_of[block] = random.permutation(self.n_splits)[: len(block)]
-        for fold in range(self.n_splits):
-            yield np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)
+        yield from rows_of_each(fold_of, self.n_splits)
 
 
 def by_quantile(

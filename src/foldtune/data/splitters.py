@@ -47,7 +47,7 @@ def make_folds(dataset: Dataset, validation: Mapping[str, Any] | str | None, see
     Args:
         dataset: N rows.
         validation: a splitter of scikit-learn, of foldtune's or the user's own; None for five folds: by time where
-            there is a time column, by group where there is a group column, stratified by class or target quantile else.
+            there is a time column, by group where there is a group column, else by class, labels or quantile.
         seed: the study's.
 
     Returns:
@@ -74,7 +74,8 @@ def default_splitter(dataset: Dataset) -> dict[str, Any]:
         return {"use": "StratifiedGroupKFold" if dataset.task == "classification" else "GroupKFold"}
     if dataset.task == "classification":
         return {"use": "StratifiedKFold"}
-    return {"use": "foldtune.data.splitters:QuantileStratifiedKFold"}
+    kind = "Multilabel" if dataset.task == "multilabel" else "Quantile"
+    return {"use": f"foldtune.data.splitters:{kind}StratifiedKFold"}
 
 
 def columns(validation: Mapping[str, Any] | str | None) -> dict[str, Column]:

@@ -1,6 +1,6 @@
 """What is to be predicted: its task, its problems, its codes; and the groups and times of rows."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ MISSING_HINT = "foldtune drops no rows on its own: leave them out of the file, o
 def infer_task(target: pd.DataFrame) -> Task:
     """The task that a target suggests; `data.task` overrules it.
 
-    - several columns: regression;
+    - several columns: multilabel when all of them hold 0, 1 and booleans only, else regression;
     - text, booleans, a pandas category: classification;
     - numbers with a fraction anywhere: regression;
     - whole numbers: classification when there are at most 20 different ones and at most half as many as rows, or two
@@ -33,7 +33,7 @@ def infer_task(target: pd.DataFrame) -> Task:
         ('classification', 'regression')
     """
     if target.shape[1] > 1:
-        return "regression"
+        return "multilabel" if all(is_label(target[name].dropna()).all() for name in target.columns) else "regression"
     column = target.iloc[:, 0].dropna()
     if kind(column) != "numeric" or _is_boolean(column):
         return "classification"
@@ -50,20 +50,26 @@ def target_problems(target: pd.DataFrame, task: Task, path: Path) -> Iterator[Pr
         if (missing := column.isna().to_numpy()).any():
             rule = f"the target `{name}` must have no missing values"
             yield Problem(path, rule, f"missing in {at_rows(missing)}", MISSING_HINT)
-        yield from (_class_problems if task == "classification" else _number_problems)(column.dropna(), path)
+        yield from _PROBLEMS[task](column.dropna(), path)
+    names = listed(f"`{name}`" for name in target.columns)
     if task == "classification" and target.shape[1] > 1:
-        rule = "classification must have one target column"
-        yield Problem(path, rule, listed(f"`{name}`" for name in target.columns), "Several columns mean regression.")
+        hint = "Several columns mean regression, or multilabel where all hold 0 and 1."
+        yield Problem(path, "classification must have one target column", names, hint)
+    if task == "multilabel" and target.shape[1] < 2:
+        hint = "One column of 0 and 1 is a classification."
+        yield Problem(path, "multilabel must have at least two target columns", names, hint)
 
 
 def encode(target: pd.DataFrame, task: Task) -> tuple[NDArray[Any], tuple[Any, ...]]:
     """The target as arrays.
 
     Returns:
-        Class codes, shape (N,) int64, and the sorted labels; for regression numbers, shape (N, T) float64, and ().
+        Class codes, shape (N,) int64, and the sorted labels; for several labels 0 and 1, shape (N, T) int64, and ();
+        for regression numbers, shape (N, T) float64, and ().
     """
-    if task == "regression":
-        return stack([numbers(target[name]) for name in target.columns], len(target), np.float64), ()
+    if task != "classification":
+        dtype = np.float64 if task == "regression" else np.int64
+        return stack([numbers(target[name]) for name in target.columns], len(target), dtype), ()
     labels, codes = np.unique(_labels(target.iloc[:, 0]), return_inverse=True)
     return codes.astype(np.int64), tuple(labels.tolist())
 
@@ -102,6 +108,17 @@ def known_codes(column: "pd.Series[Any]", classes: tuple[Any, ...]) -> NDArray[n
     labels = texts(column) if as_text else _labels(column)
     known = {name: code for code, name in enumerate(classes)}
     return np.array([known.get(label, -1) for label in labels.tolist()], dtype=np.int64)
+
+
+def is_label(column: "pd.Series[Any]") -> NDArray[np.bool_]:
+    """Which cells are 0, 1 or a boolean, shape (N,); none of a column of texts.
+
+    Example:
+        >>> is_label(pd.Series([0, 1, 2, None])).tolist(), is_label(pd.Series(["0", "1"])).tolist()
+        ([True, True, False, False], [False, False])
+    """
+    found: NDArray[np.bool_] = np.isin(numbers(column), (0, 1)) & (kind(column) == "numeric")
+    return found
 
 
 def group_codes(column: "pd.Series[Any]", known: tuple[Any, ...] = ()) -> tuple[NDArray[np.int64], tuple[Any, ...]]:
@@ -154,6 +171,21 @@ def _number_problems(column: "pd.Series[Any]", path: Path) -> Iterator[Problem]:
         yield Problem(path, f"the target `{column.name}` must be finite", f"infinite in {at_rows(infinite)}")
     elif len(values) and (values == values[0]).all():
         yield Problem(path, f"the target `{column.name}` must vary", f"{values[0]:g} in all {len(values)} rows")
+
+
+def _label_problems(column: "pd.Series[Any]", path: Path) -> Iterator[Problem]:
+    if (bad := ~is_label(column)).any():
+        found = f"{column[bad].tolist()[0]!r} in {at_rows(bad)}"
+        yield Problem(path, f"the label `{column.name}` must hold 0 and 1, or booleans", found)
+    elif len(column) and column.nunique() < 2:
+        yield Problem(path, f"the label `{column.name}` must vary", f"only {column.tolist()[0]!r}")
+
+
+_PROBLEMS: Mapping[Task, Callable[["pd.Series[Any]", Path], Iterator[Problem]]] = {
+    "classification": _class_problems,
+    "multilabel": _label_problems,
+    "regression": _number_problems,
+}
 
 
 def _labels(column: "pd.Series[Any]") -> NDArray[Any]:

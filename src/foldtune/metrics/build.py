@@ -20,6 +20,7 @@ from foldtune.metrics.functions import (
     sklearn_needs,
 )
 from foldtune.metrics.metric import Metric, Needs, TorchMetric
+from foldtune.metrics.multilabel import MULTILABEL_METRICS
 from foldtune.metrics.probability import PROBABILITY_METRICS
 from foldtune.metrics.regression import VALUE_METRICS
 from foldtune.refs import Slot
@@ -29,11 +30,13 @@ METRIC = Slot("metric", (), "types:FunctionType", function=True)
 
 _TORCH: dict[Task, dict[str, TorchMetric]] = {
     "classification": {**LABEL_METRICS, **PROBABILITY_METRICS},
+    "multilabel": MULTILABEL_METRICS,
     "regression": VALUE_METRICS,
 }
 _AVERAGED = ("precision", "recall", "f1", "fbeta", "jaccard")
 _NEEDS: dict[Task, tuple[Needs, ...]] = {
     "classification": ("labels", "probabilities"),
+    "multilabel": ("labels", "probabilities"),
     "regression": ("values",),
 }
 
@@ -43,17 +46,19 @@ def build_metric(node: str | Mapping[str, Any], *, task: Task, n_classes: int, p
 
     The common metrics are computed in torch for all models at once, equal to scikit-learn's; other metrics and other
     arguments call scikit-learn's own function for each model. Two defaults are ours, where scikit-learn would refuse:
-    `average` is `binary` with two classes (the positive one has code 1, the larger label) and `macro` with more, and
-    `multi_class` of `roc_auc` is `ovr`.
+    `average` is `binary` with two classes (the positive one has code 1, the larger label) and `macro` with more or with
+    several labels, and `multi_class` of `roc_auc` is `ovr`. `log_loss` and `brier_score_loss` of several labels, which
+    scikit-learn lacks, are means over labels.
 
     A function of the user's takes NumPy arrays `(y_true, y_pred)` of one fold and gives a number. Beside `use` stand
     `direction` (`minimize` or `maximize`), optionally `needs` (`labels`, the default, or `probabilities`: (n, C), or
-    (n,) of class 1 when there are two), and the function's own keyword arguments.
+    (n,) of class 1 when there are two), and the function's own keyword arguments. Of several labels both arrays are
+    (n, T), the truth 0 and 1.
 
     Args:
         node: a name, or a mapping with `use` and keyword arguments.
         task: what is predicted.
-        n_classes: C, at least 2; for regression the number of targets.
+        n_classes: C, at least 2; for other tasks the number of target columns.
         path: where the node stands in the study file.
 
     Raises:
@@ -72,7 +77,7 @@ def build_metric(node: str | Mapping[str, Any], *, task: Task, n_classes: int, p
     if name not in _TORCH[task] and name not in sklearn_functions(task):
         raise _unknown(name, task, path)
     _check_arguments(name, arguments, task, path)
-    filled = _with_defaults(name, arguments, n_classes)
+    filled = _with_defaults(name, arguments, task, n_classes)
     label = _label(name, arguments.values())
     known = _TORCH[task].get(name)
     if known and _covers(known, filled, n_classes):
@@ -90,13 +95,14 @@ def default_objective(task: Task) -> str:
         >>> default_objective("regression")
         'mean_squared_error'
     """
-    return "log_loss" if task == "classification" else "mean_squared_error"
+    return "mean_squared_error" if task == "regression" else "log_loss"
 
 
 def default_metrics(task: Task, n_classes: int) -> tuple[str, ...]:
     """The metrics recorded when the study file names none.
 
-    `roc_auc` is among them with two classes only: with more, rare ones go missing in a fold, and it is NaN there.
+    `roc_auc` is among them with two classes only: with more, or with several labels, rare ones go missing in a fold,
+    and it is NaN there.
 
     Example:
         >>> default_metrics("classification", 2)
@@ -104,13 +110,16 @@ def default_metrics(task: Task, n_classes: int) -> tuple[str, ...]:
     """
     if task == "regression":
         return ("root_mean_squared_error", "mean_absolute_error", "r2")
+    if task == "multilabel":
+        return ("hamming_loss", "f1", "average_precision")
     return ("accuracy", "balanced_accuracy", "roc_auc" if n_classes == 2 else "f1")
 
 
-def _with_defaults(name: str, arguments: Mapping[str, Any], n_classes: int) -> dict[str, Any]:
+def _with_defaults(name: str, arguments: Mapping[str, Any], task: Task, n_classes: int) -> dict[str, Any]:
+    of_codes = task == "classification"
     if name in _AVERAGED:
-        return {"average": "binary" if n_classes == 2 else "macro", **arguments}
-    return {"multi_class": "ovr", **arguments} if name == "roc_auc" else dict(arguments)
+        return {"average": "binary" if of_codes and n_classes == 2 else "macro", **arguments}
+    return {"multi_class": "ovr", **arguments} if of_codes and name == "roc_auc" else dict(arguments)
 
 
 def _covers(known: TorchMetric, arguments: Mapping[str, Any], n_classes: int) -> bool:
@@ -122,9 +131,14 @@ def _covers(known: TorchMetric, arguments: Mapping[str, Any], n_classes: int) ->
 
 def _check_arguments(name: str, arguments: Mapping[str, Any], task: Task, path: Path) -> None:
     if arguments or name not in _TORCH[task]:  # importing scikit-learn takes seconds: only where there is a question
-        problems = _argument_problems(sklearn_functions(task)[name], name, arguments, path)
+        function = sklearn_functions(task).get(name, _without_arguments)
+        problems = _argument_problems(function, name, arguments, path)
         if problems:
             raise SpecError(problems)
+
+
+def _without_arguments(y_true: Any, y_pred: Any) -> None:
+    """Stands for a metric that scikit-learn does not have for the task."""
 
 
 def _argument_problems(
@@ -175,12 +189,12 @@ def _label(name: str, values: Iterable[Any]) -> str:
 
 
 def _unknown(name: str, task: Task, path: Path) -> SpecError:
-    other: Task = "regression" if task == "classification" else "classification"
-    known = sklearn_functions(task)
-    if name in sklearn_functions(other):
-        return SpecError.of(path, f"`{name}` is a {other} metric", f"task={task}", nearest(name, list(known)) or None)
+    known = sorted({*sklearn_functions(task), *_TORCH[task]})
+    tasks: tuple[Task, ...] = get_args(Task)
+    if other := next((each for each in tasks if name in sklearn_functions(each)), None):
+        return SpecError.of(path, f"`{name}` is a {other} metric", f"task={task}", nearest(name, known) or None)
     rule = f"there is no {task} metric `{name}`"
-    return SpecError.of(path, rule, hint=_spelling(name, known) or nearest(name, list(known)) or _RULE)
+    return SpecError.of(path, rule, hint=_spelling(name, known) or nearest(name, known) or _RULE)
 
 
 def _spelling(name: str, known: Iterable[str]) -> str:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from foldtune.errors import Path, SpecError
 from foldtune.metrics.metric import Compute, Needs, Predictions
+from foldtune.metrics.multilabel import HALF
 from foldtune.values import Direction, Task
 
 Array = NDArray[Any]
@@ -24,8 +25,9 @@ RowFunction = Callable[[Array, Array], Any]
 Reading = Literal["labels", "scores", "indicator", "values"]
 """What a function is given, truth and prediction:
 
-- `labels`: codes and codes, (n,);
-- `scores`: codes, and probabilities (n, C), or (n,) of class 1 when there are two;
+- `labels`: codes and codes, (n,); of several labels 0 and 1 of (n, T), twice;
+- `scores`: codes, and probabilities (n, C), or (n,) of class 1 when there are two; of several labels 0 and 1 of (n, T),
+  and probabilities (n, T);
 - `indicator`: 0 and 1 of (n, C), and probabilities (n, C);
 - `values`: (n, T) and (n, T), or (n,) for one target.
 """
@@ -36,6 +38,11 @@ _DATA = ("y_true", "y1", "y_pred", "y2", "y_proba", "y_score", "sample_weight")
 _INDICATOR = frozenset(
     {"coverage_error", "dcg_score", "label_ranking_average_precision_score", "label_ranking_loss", "ndcg_score"}
 )
+_MULTILABEL = _INDICATOR | {
+    *("accuracy_score", "average_precision_score", "f1_score", "fbeta_score", "hamming_loss", "jaccard_score"),
+    *("precision_score", "recall_score", "roc_auc_score", "zero_one_loss"),
+}
+"""Functions that take several labels for what they are; `log_loss`, for one, takes them for one distribution."""
 
 
 def sklearn_functions(task: Task) -> dict[str, Callable[..., Any]]:
@@ -75,19 +82,21 @@ def sklearn_compute(
         function: one of `sklearn_functions`.
         arguments: its keyword arguments.
         task: what is predicted.
-        n_classes: C; for regression the number of targets.
+        n_classes: C; for other tasks the number of target columns.
         path: where it stands in the study file.
 
     Raises:
         SpecError: the function refuses its arguments, or gives more than one number.
     """
     needs = sklearn_needs(function, task)
-    if needs == "probabilities" and "labels" in inspect.signature(function).parameters:
+    of_codes = task == "classification"
+    if of_codes and needs == "probabilities" and "labels" in inspect.signature(function).parameters:
         arguments = {"labels": list(range(n_classes)), **arguments}  # a fold may lack a class
     several = function.__name__ == "average_precision_score" and n_classes > 2
-    reading: Reading = "indicator" if several or function.__name__ in _INDICATOR else _reading(needs)
+    by_class = of_codes and (several or function.__name__ in _INDICATOR)
+    reading: Reading = "indicator" if by_class else _reading(needs)
     call = partial(function, **arguments)
-    _try_out(call, reading, n_classes, path)
+    _try_out(call, _example(task, n_classes), reading, path)
     return partial(_each_model, function=partial(_quietly, call), reading=reading)
 
 
@@ -105,6 +114,8 @@ def options(function: Callable[..., Any]) -> list[str]:
 
 def _scores(function: Callable[..., Any], task: Task) -> bool:
     arguments = tuple(inspect.signature(function).parameters)[:2]
+    if task == "multilabel":
+        return function.__name__ in _MULTILABEL
     of_task = _MODULES.get(function.__module__.rpartition(".")[2]) == task
     return of_task and function.__name__.endswith(_SUFFIXES) and set(arguments) <= set(_DATA)
 
@@ -113,23 +124,26 @@ def _reading(needs: Needs) -> Reading:
     return "scores" if needs == "probabilities" else needs
 
 
-def _try_out(function: RowFunction, reading: Reading, n_classes: int, path: Path) -> None:
+def _try_out(function: RowFunction, example: tuple[Array, Array], reading: Reading, path: Path) -> None:
     from sklearn.exceptions import UndefinedMetricWarning
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", UndefinedMetricWarning)
         try:
-            float(function(*_read(*_example(reading, n_classes), reading)))
+            float(function(*_read(*example, reading)))
         except (TypeError, ValueError, NotImplementedError, UndefinedMetricWarning) as error:
             rule = "the metric must give one number with these arguments"
             raise SpecError.of(path, rule, " ".join(str(error).split()).rstrip(".")) from error
 
 
-def _example(reading: Reading, n_classes: int) -> tuple[Array, Array]:
-    if reading == "values":
+def _example(task: Task, n_classes: int) -> tuple[Array, Array]:
+    if task == "regression":
         target = np.linspace(1.0, 2.0, 6)[:, None] + np.arange(max(n_classes, 1))
         return target, target + 0.1
+    if task == "multilabel":
+        labels = (np.arange(6)[:, None] + np.arange(n_classes)) % 2
+        return labels, 0.25 + 0.5 * labels
     classes = np.arange(n_classes).repeat(2)
     return classes, 0.5 * np.eye(n_classes)[classes] + 0.5 / n_classes
 
@@ -154,6 +168,8 @@ def _each_model(predictions: Predictions, *, function: RowFunction, reading: Rea
 
 
 def _read(truth: Array, guess: Array, reading: Reading) -> tuple[Array, Array]:
+    if truth.ndim == 2 and reading != "values":  # several labels
+        return truth, (guess > HALF).astype(np.int64) if reading == "labels" else guess
     if reading == "labels":
         return truth, guess.argmax(axis=1)
     if reading == "indicator":

@@ -18,7 +18,7 @@ class Predictions:
     """What M models predict on their validation rows, made ready for any number of metrics.
 
     Args:
-        target: (M, N) int64, none of them outside 0 .. C-1, or (M, N, T) float64.
+        target: (M, N) int64, none of them outside 0 .. C-1, (M, N, T) int64 of 0 and 1, or (M, N, T) float64.
         values: (M, N, C) or (M, N, T) float64, finite wherever the mask holds.
         mask: (M, N) bool, the rows that count: none of a model that predicts NaN or infinity.
     """
@@ -52,7 +52,7 @@ class Metric:
     Args:
         label: what it is called in tables: `f1_macro` for `{use: f1, average: macro}`.
         direction: whether smaller or larger is better.
-        needs: what it reads: the most probable class, the probabilities, or a regression's values.
+        needs: what it reads: the most probable class (or labels), the probabilities, or a regression's values.
         compute: the formula.
         one_by_one: whether it calls a function for each model, about a millisecond a call.
     """
@@ -67,8 +67,10 @@ class Metric:
         """Score M models at once.
 
         Args:
-            target: class codes 0 .. C-1, (M, N) int64; regression: (M, N, T) float64.
-            prediction: probabilities, (M, N, C) float64, rows sum to 1; regression: values, (M, N, T) float64.
+            target: class codes 0 .. C-1, (M, N) int64; several labels: 0 and 1, (M, N, T) int64; regression:
+                (M, N, T) float64.
+            prediction: probabilities, (M, N, C) float64, rows sum to 1; several labels: each one's probability,
+                (M, N, T) float64; regression: values, (M, N, T) float64.
             mask: (M, N) bool, False on padding, whose content does not matter.
 
         Returns:

@@ -6,12 +6,12 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from foldtune.report import text
+from foldtune.search.numbers import column, interval, number
+from foldtune.search.result import of_ours
 from foldtune.store.records import Finding
 
-ORDINALS = ("first", "second", "third")
 
-
+@of_ours()
 def audits(findings: Sequence[Finding]) -> RenderableType:
     """Every audit, the oldest first: its score with its interval, how it came about, and what is wrong with it.
 
@@ -24,32 +24,23 @@ def audits(findings: Sequence[Finding]) -> RenderableType:
 def _head(finding: Finding) -> Text:
     content = finding.content
     name = "Locked test" if finding.kind == "test" else f"Nested, {content['J']} outer folds"
-    ends = content["interval"]
-    between = f", 95% interval {text.number(ends[0])} to {text.number(ends[1])}" if ends else ""
-    return Text.assemble((name, "bold"), f"  {content['metric']} {text.number(_score(content))}{between}")
+    between = f", {interval(content['interval'], content['level'])}" if content["interval"] else ""
+    return Text.assemble(
+        (name, "bold"), f"  {content['metric']} {number(content['scores'][content['metric']])}{between}"
+    )
 
 
 def _rest(finding: Finding) -> Group:
     content = finding.content
     others = [name for name in content["scores"] if name != content["metric"]]
-    said = [Text(", ".join(f"{name} {text.number(content['scores'][name])}" for name in others))] if others else []
+    said = [Text(", ".join(f"{name} {number(content['scores'][name])}" for name in others))] if others else []
     how = _test(finding) if finding.kind == "test" else _nested(finding)
     said.append(Text(f"{how}; {finding.created_at:%Y-%m-%d}", "dim"))
     if content["looks"] > 1:
-        said.append(
-            Text(f"{_ordinal(content['looks'])} look at these rows: the best of several looks flatters", "yellow")
-        )
+        said.append(Text(f"look {content['looks']} at these rows: the best of several looks flatters", "yellow"))
     if content["void"]:
         said.append(Text(f"void: {content['void']}", "bold red"))
     return Group(*said, *(Text(caution, "yellow") for caution in content["cautions"]))
-
-
-def _score(content: dict[str, object]) -> float | None:
-    """None where the metric is not defined on the rows."""
-    scores = content["scores"]
-    assert isinstance(scores, dict)
-    found: float | None = scores[content["metric"]]
-    return found
 
 
 def _test(finding: Finding) -> str:
@@ -61,9 +52,5 @@ def _test(finding: Finding) -> str:
 
 def _nested(finding: Finding) -> str:
     content = finding.content
-    folds = ", ".join(text.number(score) for score in content["fold_scores"])
+    folds = ", ".join(column(content["fold_scores"]))
     return f"the whole search inside each, scored on {content['n_rows']:,} rows in all: {folds}"
-
-
-def _ordinal(number: int) -> str:
-    return ORDINALS[number - 1] if number <= len(ORDINALS) else f"{number}th"

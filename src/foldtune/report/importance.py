@@ -32,10 +32,16 @@ def _explained(values: Sequence[object], places: Floats) -> float:
     if len(values) < 3 or np.var(places) == 0 or len({str(value) for value in values}) == 1:
         return 0.0
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
-        ranks = np.argsort(np.argsort(np.array(values, dtype=np.float64)))
-        return float(np.corrcoef(ranks, places)[0, 1] ** 2)
+        return float(np.corrcoef(_ranks(values), places)[0, 1] ** 2)
     groups: dict[str, list[float]] = {}
     for value, place in zip(values, places, strict=True):
         groups.setdefault(str(value), []).append(float(place))
     between = sum(len(group) * (np.mean(group) - np.mean(places)) ** 2 for group in groups.values())
     return float(between / len(places) / np.var(places))
+
+
+def _ranks(values: Sequence[object]) -> Floats:
+    """Ranks of numbers, equal ones at the mean of their ranks."""
+    _, place, count = np.unique(np.array(values, dtype=np.float64), return_inverse=True, return_counts=True)
+    means: Floats = np.cumsum(count) - (count + 1) / 2
+    return means[place]

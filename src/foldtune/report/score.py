@@ -1,47 +1,64 @@
 """The honest score as the terminal shows it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from foldtune.report.audits import audits
 from foldtune.search.result import StudyResult
-from foldtune.search.said import lines, remarks
+from foldtune.search.said import Line, lines, remarks, terms, warnings
 from foldtune.selection.labels import EXPLANATIONS, MEANING
 
+INDENT = (0, 0, 0, 2)
 
-def scores(result: StudyResult) -> RenderableType | None:
-    """The scores of a study's choice, what they must not be read without below; None while there are none."""
-    said, told = lines(result), remarks(result)
-    if not said and not told:
-        return None
-    goal = f"{result.record.objectives[0]}, {result.record.directions[0]}"
+
+def scores(result: StudyResult) -> list[RenderableType]:
+    """What a study's choice is worth, a block for each thing that there is: audits that count, what the search itself
+    says, audits that are void, and what was doubtful from the start."""
+    void = [audit for audit in result.audits if audit.content.get("void")]
+    counted = [audit for audit in result.audits if audit not in void]
+    doubtful = [Text(f"warning: {warning}", "yellow") for warning in warnings(result)]
+    return [
+        *([audits(counted)] if counted else []),
+        *_of_search(result),
+        *([audits(void)] if void else []),
+        *([Group(*doubtful)] if doubtful else []),
+    ]
+
+
+def numbers(said: Iterable[Line]) -> Table:
+    """Lines below each other, the first in bold."""
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
     table.add_column(ratio=1)
     for index, line in enumerate(said):
         table.add_row(line.title, Text(line.value, "bold" if index == 0 else ""), Text(line.comment))
-    heading = Text.assemble(("Score", "bold"), (f"  {goal}", "dim"))
-    return Group(heading, Padding(table, (0, 0, 0, 2)), *(Padding(Text(one, "dim"), (0, 0, 0, 2)) for one in told))
+    return table
 
 
 def explanations(keys: Iterable[str]) -> RenderableType:
-    """What numbers mean and where they come from, each once."""
+    """What numbers mean and where they come from."""
     parts: list[RenderableType] = []
-    for key in dict.fromkeys(keys):
-        one = EXPLANATIONS[key]
+    for one in map(EXPLANATIONS.__getitem__, keys):
         parts.append(Text(one.title, "bold"))
-        parts.append(Padding(Group(Text(one.text), Text(f"Source: {one.source}.", "dim")), (0, 0, 0, 2)))
+        parts.append(Padding(Group(Text(one.text), Text(f"Source: {one.source}.", "dim")), INDENT))
     return Group(*parts)
 
 
 def explain(result: StudyResult) -> RenderableType:
-    """Every number that `scores` shows, in plain words."""
-    keys = [line.key for line in lines(result)]
-    extra = [key for key in ("interval", "optimism", "label") if {"corrected", "interval"} & set(keys)]
-    found = [*keys, *extra, *(["alike"] if "confirmation" in keys else [])]
-    found += ["calibration error"] if "temperature" in keys else []
-    return Group(explanations([*found, "epoch"]), Text(), Text(MEANING))
+    """Every number that is printed of a study, in plain words."""
+    meaning = [Text(), Text(MEANING)] if lines(result) else []
+    return Group(explanations(terms(result)), *meaning)
+
+
+def _of_search(result: StudyResult) -> Iterator[RenderableType]:
+    """The search's own score; nothing while there is none."""
+    said, told = lines(result), remarks(result)
+    if said or told:
+        goal = f"{result.record.objectives[0]}, {result.record.directions[0]}"
+        heading = Text.assemble(("Score", "bold"), (f"  {goal}", "dim"))
+        yield Group(heading, Padding(numbers(said), INDENT), *(Padding(Text(one, "dim"), INDENT) for one in told))

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from ruamel.yaml import YAML
 
-from foldtune.search.numbers import number as number
 from foldtune.store.records import TrialRecord
 from foldtune.values import Floats
 

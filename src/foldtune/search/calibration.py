@@ -13,10 +13,13 @@ from foldtune.values import Floats, OutOfFold, Rows
 LEVEL = 0.9
 
 CLAIM = (
-    "Around a model refitted on all rows, this usually holds; there is no guarantee, and the errors of a chosen "
-    "configuration are a little too small."
+    f"The interval of {LEVEL:.0%} of values usually holds around a model refitted on all rows; there is no guarantee, "
+    "and the errors of a chosen configuration are a little too small."
 )
-NO_EXCHANGE = "Groups and times have no such intervals: rows to come are not like those that were left out."
+NO_EXCHANGE = (
+    f"The interval of {LEVEL:.0%} of values holds for rows that were left out; of other groups or later times it "
+    "promises nothing."
+)
 
 
 def calibration(dataset: Dataset, where: Places, found: OutOfFold) -> dict[str, Any] | None:
@@ -32,7 +35,7 @@ def calibration(dataset: Dataset, where: Places, found: OutOfFold) -> dict[str, 
     """
     once = where.once
     row, fold = where.row[once], where.fold[once]
-    if found.kind == "logits":
+    if found.kind in ("logits", "label logits"):
         return _temperature(found.answers[once].astype(np.float64), dataset.target[row], fold)
     if found.kind == "values":
         errors = np.abs(dataset.target[row] - predictions(found)[once])  # (n, T)
@@ -41,9 +44,13 @@ def calibration(dataset: Dataset, where: Places, found: OutOfFold) -> dict[str, 
     return None
 
 
-def _temperature(logits: Floats, classes: Rows, fold: Rows) -> dict[str, Any]:
+def _temperature(logits: Floats, target: Rows, fold: Rows) -> dict[str, Any]:
+    """One for all of several labels, each row's label being a row of two classes."""
     several = len(np.unique(fold)) > 1
-    found = calibrate(logits, classes, fold) if several else None
+    if target.ndim == 2 and len(target) >= LEAST_ROWS:
+        fold = np.repeat(fold, logits.shape[1])
+        logits, target = logits.reshape(-1), target.reshape(-1)
+    found = calibrate(logits, target, fold) if several else None
     if found is None:
         reason = f"fewer than {LEAST_ROWS} rows" if several else "a single fold"
         return {"kind": "temperature", "temperature": 1.0, "kept": False, "reason": reason}

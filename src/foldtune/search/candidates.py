@@ -8,17 +8,14 @@ from numpy.typing import NDArray
 
 from foldtune.seeds import derive
 from foldtune.selection.bbc import Candidates
-from foldtune.selection.gains import align, reference_trials
-from foldtune.selection.resampling import Units, draw_counts
+from foldtune.selection.gains import align, reference_trials, shrinkage
+from foldtune.selection.resampling import Units
 from foldtune.selection.scorers import Scorer
 from foldtune.store.records import TrialRecord
 from foldtune.values import Direction, Floats, OutOfFold, Rows
 
 Means = Mapping[int, Mapping[int, float]]
 """Trial number -> epoch -> the objective's mean over the folds."""
-
-DRAWS = 50
-"""Bootstrap samples of the rows, for deviations."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,19 +61,9 @@ class Ladder:
         """
         own = scorer.every(np.ones((1, len(units.of_row))))[0]
         numbers = np.array([trial.number for trial in self.trials])
-        shrink = self._shrink(scorer, units, seed)
+        generator = np.random.default_rng(derive(seed, "deviations"))
+        shrink = shrinkage(scorer, units, self.reference, generator) if self.rungs else 1.0
         return Candidates(numbers, self.complete, align(self.table, self.stopped, own, direction, shrink=shrink))
-
-    def _shrink(self, scorer: Scorer, units: Units, seed: int) -> Floats:
-        """The largest deviation of a reference trial's score by its rows, as a share of each trial's, shape (C,)."""
-        if not self.rungs:
-            return np.ones(len(self.trials))
-        scores = scorer.every(draw_counts(units, DRAWS, np.random.default_rng(derive(seed, "deviations"))))
-        known = scores[np.isfinite(scores).all(axis=1)]
-        deviations = known.std(axis=0) if len(known) else np.zeros(len(self.trials))
-        largest = deviations[self.reference].max(initial=0.0)
-        shares: Floats = np.divide(largest, deviations, out=np.ones(len(deviations)), where=deviations > 0)
-        return shares
 
 
 def value(trial: TrialRecord) -> float:

@@ -22,6 +22,9 @@ from foldtune.values import DataShape, Fold
 STAND_INS = {"model": "MLP", "loss": "CrossEntropyLoss", "optimizer": "AdamW"}
 """For sections of a configuration that are no references at all, while the others are checked."""
 
+_ANY_NET = torch.nn.Linear(2, 2, device="meta")
+"""Optimizers and schedules are built for it: they do not depend on the net."""
+
 
 @dataclass(frozen=True)
 class Checked:
@@ -134,6 +137,3 @@ def _new(checks: _Checks, *parts: Any) -> bool:
     new = key not in checks.done
     checks.done.add(key)
     return new
-
-
-_ANY_NET = torch.nn.Linear(2, 2, device="meta")

@@ -1,6 +1,7 @@
 """Two trials beside each other, on the splits that both were trained on."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -37,7 +38,8 @@ def compare_trials(store: Store, name: str, first: int, second: int) -> dict[str
 
     Returns:
         A JSON tree: mean advantage (positive when the first is better), its interval, t and p of the corrected test, p
-        times the number of other complete trials, the probabilities of worse, the same and better, and the verdict.
+        times the number of other trials, pruned ones included, the probabilities of worse, the same and better, and the
+        verdict.
 
     Raises:
         RequestError: a trial is unknown or not complete, or they share fewer than two splits.
@@ -46,13 +48,14 @@ def compare_trials(store: Store, name: str, first: int, second: int) -> dict[str
     trials = {number: _complete(store, study, number) for number in (first, second)}
     if first == second:
         raise StoreError.of((), "a comparison needs two trials", f"{first} twice")
-    complete = {trial.number: trial for trial in store.trials(study.uuid) if trial.values is not None}
-    baseline = complete.get(0, trials[second])
+    tried = [trial for trial in store.trials(study.uuid) if trial.state in ("complete", "pruned")]
+    baseline = next((trial for trial in tried if trial.number == 0 and trial.state == "complete"), trials[second])
     assert baseline.values is not None
     rope = default_rope(study.directions[0], baseline.values[0])
     scores = scores_of(trials.values(), store.repeats(study.uuid))
-    found = on_shared_splits(scores, first, second, direction=study.directions[0], rope=rope, folds=study.folds)
     shared = shared_repeats(scores, first, second)
+    runs = store.partitions(study.uuid)
+    found = on_shared_splits(scores, first, second, direction=study.directions[0], rope=rope, runs=runs)
     return {
         "format": 1,
         "study": name,
@@ -62,8 +65,8 @@ def compare_trials(store: Store, name: str, first: int, second: int) -> dict[str
         **document(found),
         "t": found.t if np.isfinite(found.t) else None,
         "p": found.p,
-        "p_adjusted": adjusted(found.p, len(complete) - 1),
-        "verdict": careful_verdict(found, len(complete) - 1),
+        "p_adjusted": adjusted(found.p, len(tried) - 1),
+        "verdict": careful_verdict(found, len(tried) - 1),
     }
 
 
@@ -81,7 +84,7 @@ def careful_verdict(found: Comparison, others: int) -> Verdict:
 
     Args:
         found: the comparison.
-        others: complete trials beside the first.
+        others: trials beside the first, pruned ones included: they might have led as well.
 
     Example:
         >>> lead = Comparison(mean=0.1, error=0.05, freedom=4, rope=0.01, repeats=1)  # p 0.12
@@ -113,18 +116,67 @@ def shared_repeats(scores: Scores, first: int, second: int) -> list[int]:
 
 
 def on_shared_splits(
-    scores: Scores, first: int, second: int, *, direction: Direction, rope: float, folds: Sequence[Fold]
+    scores: Scores,
+    first: int,
+    second: int,
+    *,
+    direction: Direction,
+    rope: float,
+    runs: Mapping[int, Sequence[Fold]],
 ) -> Comparison:
     """The first trial's advantage over the second.
+
+    Runs of the same folds, by a splitter without randomness, differ by their seeds alone: they count as their mean.
+
+    Args:
+        scores: of both trials.
+        first: a trial's number.
+        second: another's.
+        direction: whether more is better.
+        rope: differences up to this one count as none.
+        runs: the folds of every repeat that both have.
 
     Raises:
         DataError: they share fewer than two splits.
     """
+    alike = by_folds({repeat: runs[repeat] for repeat in shared_repeats(scores, first, second)})
     one, other = (
-        np.stack([scores[number][repeat] for repeat in shared_repeats(scores, first, second)])
+        np.stack([np.mean([scores[number][repeat] for repeat in repeats], axis=0) for repeats in alike])
         for number in (first, second)
     )
-    return compare(one, other, direction=direction, rope=rope, test_share=split_share(folds))
+    found = compare(one, other, direction=direction, rope=rope, test_share=split_share(runs[0]))
+    return replace(found, repeats=n_partitions(runs[0], len(alike)))
+
+
+def by_folds(runs: Mapping[int, Sequence[Fold]]) -> list[list[int]]:
+    """Repeats, those of the same folds together.
+
+    Example:
+        >>> folds, others = ([Fold(np.arange(1), np.array([row]))] for row in (1, 2))
+        >>> by_folds({0: folds, 1: others, 2: folds})
+        [[0, 2], [1]]
+    """
+    found: dict[tuple[bytes, ...], list[int]] = {}
+    for repeat, folds in runs.items():
+        key = tuple(rows.tobytes() for fold in folds for rows in (fold.train, fold.valid))
+        found.setdefault(key, []).append(repeat)
+    return list(found.values())
+
+
+def n_partitions(folds: Sequence[Fold], distinct: int = 1) -> int:
+    """How many partitions scores are from: as often as every row was validated, by folds that differ.
+
+    Args:
+        folds: of one run; those of a RepeatedKFold are several partitions.
+        distinct: runs whose folds differ.
+
+    Example:
+        >>> folds = [Fold(np.arange(0), np.array(rows)) for rows in ([0, 1], [2, 3], [0, 2], [1, 3])]
+        >>> n_partitions(folds[:2]), n_partitions(folds), n_partitions(folds, 3)
+        (1, 2, 6)
+    """
+    _, times = np.unique(np.concatenate([fold.valid for fold in folds]), return_counts=True)
+    return distinct * int(times.min())
 
 
 def split_share(folds: Sequence[Fold]) -> float:

@@ -58,7 +58,7 @@ class Confirmation:
     def __post_init__(self) -> None:
         self.training = Training(self.study, self.pool, self.saved_every_s)
         self.asked = wanted(self.study.record, self.study.trials.values())
-        self.began = self._lapped = time.monotonic()
+        self.began = time.monotonic()
         self.done_before = 0
 
     def run(self) -> bool:
@@ -99,9 +99,10 @@ class Confirmation:
         return self.study.store.leads(self.study.lease)
 
     def _begin(self) -> None:
-        """Make the fresh partitions; one that does not suit the data is done without."""
-        left = self._missing()
-        self.began = self._lapped = time.monotonic()
+        """Make the fresh partitions; one that does not suit the data is done without, now and later."""
+        left, without = self._missing(), list[RepeatRecord]()
+        self.began = time.monotonic()
+        self.training.lap()  # nobody trained while this one waited
         self.done_before = len(self.asked) - len(left)
         for repeat in sorted({repeat for _, repeat in left}):
             try:
@@ -109,8 +110,11 @@ class Confirmation:
             except DataError as error:
                 logger.warning("nothing is confirmed on partition %d, which does not suit the data: %s", repeat, error)
                 self.asked = [again for again in self.asked if again[1] != repeat]
+                without += [_done_without(again, error) for again in left if again[1] == repeat]
             else:
                 self.study.store.add_partition(self.study.lease, repeat, self.partitions[repeat])
+        if without:
+            self.study.store.record(self.study.lease, Barrier(repeats=tuple(without)))
         trials = ", ".join(f"trial {trial}" for trial in dict.fromkeys(trial for trial, _ in left))
         text = "confirming %s on fresh partitions: %d of %d cross-validations are left"
         logger.info(text, trials, len(self._missing()), len(self.asked))
@@ -175,16 +179,10 @@ class Confirmation:
             return
         repeats = tuple(self.repeats[again] for again in self.touched)
         reports = tuple(report for report in self.touched.values() if report.failure is None)
-        barrier = Barrier(reports, seconds=self._lap(), repeats=repeats, kept=tuple(self.kept))
+        barrier = Barrier(reports, seconds=self.training.lap(), repeats=repeats, kept=tuple(self.kept))
         self.touched, self.kept = {}, []
         self.study.store.record(self.study.lease, barrier)
         self.training.clean_up([repeat.trial for repeat in repeats if repeat.finished_at is not None], whole=False)
-
-    def _lap(self) -> float:
-        """Seconds since the last barrier."""
-        now = time.monotonic()
-        lap, self._lapped = now - self._lapped, now
-        return lap
 
     def _tell(self) -> None:
         self.watch(self.status())
@@ -206,3 +204,9 @@ class Confirmation:
     def _running(self, job: Job) -> RunningTrial:
         epoch, epochs = self.repeats[job.trial, job.repeat].epochs, planned(self.study.trials[job.trial])
         return RunningTrial(job.trial, epoch, epochs, len(job.folds), self.means.get(job.trial), job.repeat)
+
+
+def _done_without(again: Again, error: DataError) -> RepeatRecord:
+    """What is stored of a trial on a partition that does not suit the data, so that nobody tries that one again."""
+    trial, repeat = again
+    return RepeatRecord(trial, repeat, "pruned", failure=Failure("data", str(error), ""), finished_at=datetime.now(UTC))

@@ -6,15 +6,27 @@ from typing import Any
 
 import numpy as np
 
-from foldtune.search.comparison import Scores, document, on_shared_splits, scores_of, split_share
+from foldtune.search.comparison import (
+    Scores,
+    by_folds,
+    document,
+    n_partitions,
+    on_shared_splits,
+    scores_of,
+    split_share,
+)
 from foldtune.search.plan import Plan
 from foldtune.selection.compare import default_rope
 from foldtune.selection.winner import Finalist, confirm, rank, repeats_help, simplest, to_confirm
 from foldtune.store.records import Curves, RepeatRecord, TrialRecord
 from foldtune.train.stopping import eligible_epochs, fold_mean, pooled_means, refit_epoch
+from foldtune.values import Fold
 
 CurvesOf = Callable[[int, int], Curves]
 """Of a trial on a partition."""
+
+Runs = Mapping[int, Sequence[Fold]]
+"""The folds of repeats."""
 
 Cost = Callable[[TrialRecord], float | None]
 """What `search.prefer` keeps small."""
@@ -25,6 +37,7 @@ def confirmation(
     trials: Mapping[int, TrialRecord],
     repeats: Sequence[RepeatRecord],
     *,
+    runs: Runs,
     curves: CurvesOf,
     cost: Cost | None = None,
 ) -> dict[str, Any] | None:
@@ -37,12 +50,14 @@ def confirmation(
         plan: the study.
         trials: all of them.
         repeats: what was trained once more.
+        runs: the folds of every repeat.
         curves: where epochs are read.
         cost: None where nothing is preferred.
 
     Returns:
         A JSON tree; None before every finalist that has begun was trained once more to its end.
     """
+    repeats = [one for one in repeats if one.state != "pruned"]  # their partitions do not suit the data
     scores = scores_of(trials.values(), repeats)
     begun = scores.keys() & {one.trial for one in repeats} - {one.trial for one in repeats if one.state == "failed"}
     partitions = _partitions(plan, trials, {number: scores[number] for number in begun})
@@ -58,15 +73,17 @@ def confirmation(
     direction, share = plan.directions[0], split_share(plan.folds)
     found = confirm(finalists, direction, share)
     rope = default_rope(direction, _baseline(trials, finalists[0]))
+    distinct = len(by_folds({repeat: runs[repeat] for repeat in partitions}))
     return {
         "repeats": len(partitions) - 1,
+        "partitions": n_partitions(plan.folds, distinct) if distinct > 1 else 1,
         "begun": len({one.trial for one in repeats}),
         "winner": found.winner,
         "ranked": [_row(one) for one in rank(finalists, direction)],
         "alike": found.alike,
         "run_to_run": None if math.isnan(found.run_to_run) else found.run_to_run,
         "repeats_help": _help(found.run_to_run, finalists),
-        "default": _against_default(plan, scores, found.winner, rope),
+        "default": _against_default(plan, scores, found.winner, rope, runs),
         "preferred": _preferred(plan, finalists, rope) if cost else None,
         "epoch": final_epoch(plan, trials[found.winner], sorted(scores[found.winner]), curves),
     }
@@ -88,14 +105,14 @@ def _partitions(plan: Plan, trials: Mapping[int, TrialRecord], begun: Scores) ->
     return frozenset.intersection(*(frozenset(begun[number]) for number in finalists)) if finalists else frozenset()
 
 
-def _against_default(plan: Plan, scores: Scores, winner: int, rope: float) -> dict[str, Any] | None:
+def _against_default(plan: Plan, scores: Scores, winner: int, rope: float, runs: Runs) -> dict[str, Any] | None:
     """The winner beside the configuration of defaults, on the splits that both have.
 
     The winner was chosen on these splits: numbers, no verdict.
     """
     if winner == 0 or 0 not in scores or len(plan.folds) < 2:
         return None
-    found = on_shared_splits(scores, winner, 0, direction=plan.directions[0], rope=rope, folds=plan.folds)
+    found = on_shared_splits(scores, winner, 0, direction=plan.directions[0], rope=rope, runs=runs)
     return {"over": 0, **document(found)}
 
 

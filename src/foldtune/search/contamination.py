@@ -10,6 +10,7 @@ import numpy as np
 from foldtune.search.plan import Plan
 from foldtune.space import defaults
 from foldtune.store.records import StudyRecord
+from foldtune.store.siblings import siblings, suggested
 from foldtune.store.store import Store
 
 Params = Mapping[str, Any]
@@ -41,7 +42,7 @@ def contamination(store: Store, record: StudyRecord, plan: Plan, *, since: datet
         plan: the same.
         since: when its enqueued parameters were given; default: when it was made.
     """
-    enqueued = [params for params in plan.enqueued if params != defaults(plan.space)]
+    enqueued = beside_defaults(plan)
     if not enqueued:
         return Contamination()
     for name, number, params in _found(store, record, plan, since or record.created_at):
@@ -53,15 +54,15 @@ def contamination(store: Store, record: StudyRecord, plan: Plan, *, since: datet
     )
 
 
+def beside_defaults(plan: Plan) -> list[Params]:
+    """A study's enqueued parameters that are not those of its defaults."""
+    return [params for params in plan.enqueued if params != defaults(plan.space)]
+
+
 def _found(store: Store, record: StudyRecord, plan: Plan, before: datetime) -> Iterator[tuple[str, int, Params]]:
     """What other studies' searches found on tested rows: study, trial number, parameters."""
-    for summary in store.studies():
-        if summary.name == record.name:
-            continue
-        other = store.study(summary.name)
-        if other.data_fingerprint != record.data_fingerprint or not len(np.setdiff1d(plan.tested, other.locked)):
-            continue
-        for trial in store.trials(other.uuid):
-            found = trial.origin != "enqueued" and trial.started_at is not None and trial.started_at < before
-            if found and trial.params:
-                yield other.name, trial.number, trial.params
+    for other in siblings(store, record.data_fingerprint):
+        if other.uuid != record.uuid and len(np.setdiff1d(plan.tested, other.locked)):
+            for number, params in suggested(store, other.uuid, before):
+                if params:
+                    yield other.name, number, params

@@ -10,13 +10,16 @@ from typing import Any
 from uuid import uuid4
 
 from foldtune.errors import Problem, ResumeError, StoreError
+from foldtune.search import optuna_copy
 from foldtune.search.cohort import default_cohort
+from foldtune.search.doubts import documents, warn
 from foldtune.search.keeping import resolve
 from foldtune.search.plan import Plan
-from foldtune.spec.fingerprint import differences
+from foldtune.spec.fingerprint import changed, differences
 from foldtune.spec.schema import SearchSpec
 from foldtune.spec.shape import parse_section
-from foldtune.store.records import StudyRecord
+from foldtune.store.records import Finding, StudyRecord
+from foldtune.store.store import Store
 
 LIBRARIES = ("torch", "optuna", "scikit-learn", "numpy", "sqlalchemy", "foldtune")
 
@@ -26,34 +29,29 @@ FIXED = ("cohort", "engine", "confirm", "out_of_fold")
 _UNSAID = (("cohort", None), ("out_of_fold", "auto"))  # as good as left out
 
 
-def new_record(plan: Plan, workers: int) -> StudyRecord:
-    """The row of a study that is new.
+def stored_record(plan: Plan, store: Store, workers: int) -> StudyRecord:
+    """The stored study of the plan's name with the budget that is asked for, or a new one.
 
     Args:
         plan: what was asked for.
+        store: where it is, or will be; another search loop may create it meanwhile.
         workers: training processes.
+
+    Raises:
+        ResumeError: it is another study; nothing was changed.
+        StoreError: Optuna has a study of that name already, or the stored one is damaged; nothing was changed.
     """
-    search = plan.spec.search
-    kept = resolve(search.out_of_fold, objective=plan.metric_nodes[0], dataset=plan.dataset, folds=plan.folds)
-    fixed = (default_cohort(plan, workers), search.engine, search.confirm, kept)
-    return StudyRecord(
-        uuid=uuid4().hex,
-        name=plan.spec.name,
-        spec=_stored_tree(plan, dict(zip(FIXED, fixed, strict=True))),
-        folder=str(plan.file.folder),
-        file=str(plan.file.home / FilePath(plan.file.source.file).name) if plan.file.source.file else "",
-        seed=plan.spec.search.seed,
-        objectives=tuple(metric.label for metric in plan.metrics[: plan.n_objectives]),
-        directions=plan.directions,
-        metrics=tuple(metric.label for metric in plan.metrics),
-        data_fingerprint=plan.data_fingerprint,
-        split_fingerprint=plan.split_fingerprint,
-        n_rows=plan.dataset.n_rows + len(plan.locked),
-        folds=plan.folds,
-        locked=plan.locked,
-        versions={"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
-        created_at=datetime.now(UTC),
-    )
+    if not _is_stored(plan, store):
+        try:
+            return _created(plan, store, workers)
+        except StoreError:
+            if not _is_stored(plan, store):
+                raise
+    stored = store.study(plan.spec.name)
+    record = continued(stored, plan)
+    if changed(stored.spec, record.spec):
+        store.update_spec(record.uuid, record.spec)
+    return record
 
 
 def continued(stored: StudyRecord, plan: Plan) -> StudyRecord:
@@ -96,3 +94,47 @@ def _stored_tree(plan: Plan, fixed: Mapping[str, Any]) -> dict[str, Any]:
     """
     search = {key: value for key, value in plan.tree["search"].items() if (key, value) not in _UNSAID}
     return {**plan.tree, "search": {**fixed, **search, "enqueue": [dict(params) for params in plan.enqueued]}}
+
+
+def _is_stored(plan: Plan, store: Store) -> bool:
+    return plan.spec.name in {summary.name for summary in store.studies()}
+
+
+def _created(plan: Plan, store: Store, workers: int) -> StudyRecord:
+    """A new study's row, stored with what is doubtful about its plan."""
+    doubts = documents(warn(plan))
+    record = _new_record(plan, workers)
+    known = [Finding("warnings", None, {"warnings": doubts}, 0, record.created_at)] if doubts else []
+    optuna_copy.check_free(store, record.name)
+    store.create_study(record, *known)
+    return record
+
+
+def _new_record(plan: Plan, workers: int) -> StudyRecord:
+    """The row of a study that is new.
+
+    Args:
+        plan: what was asked for.
+        workers: training processes.
+    """
+    search = plan.spec.search
+    kept = resolve(search.out_of_fold, objective=plan.metric_nodes[0], dataset=plan.dataset, folds=plan.folds)
+    fixed = (default_cohort(plan, workers), search.engine, search.confirm, kept)
+    return StudyRecord(
+        uuid=uuid4().hex,
+        name=plan.spec.name,
+        spec=_stored_tree(plan, dict(zip(FIXED, fixed, strict=True))),
+        folder=str(plan.file.folder),
+        file=str(plan.file.home / FilePath(plan.file.source.file).name) if plan.file.source.file else "",
+        seed=plan.spec.search.seed,
+        objectives=tuple(metric.label for metric in plan.metrics[: plan.n_objectives]),
+        directions=plan.directions,
+        metrics=tuple(metric.label for metric in plan.metrics),
+        data_fingerprint=plan.data_fingerprint,
+        split_fingerprint=plan.split_fingerprint,
+        n_rows=plan.dataset.n_rows + len(plan.locked),
+        folds=plan.folds,
+        locked=plan.locked,
+        versions={"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
+        created_at=datetime.now(UTC),
+    )

@@ -1,13 +1,13 @@
 """What is allowed, but makes scores say less than they seem to: said before anything is trained."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from foldtune.data.duplicates import repeated_rows
 from foldtune.data.one_column import column_names, told_by_each
-from foldtune.errors import Path, Problem
+from foldtune.errors import Path, Problem, dotted
 from foldtune.refs import label, split
 from foldtune.search.metric_checks import metric_problems
 from foldtune.search.plan import Plan
@@ -30,17 +30,24 @@ def doubts(plan: Plan) -> list[Problem]:
     Raises:
         DataError: the file `data.test` does not fit the development rows.
     """
-    return [*_few_groups(plan), *_repeated(plan), *_telling(plan), *_locked(plan), *_undefined(plan)]
+    return [*_few_groups(plan), *_untimed(plan), *_repeated(plan), *_telling(plan), *_locked(plan), *_undefined(plan)]
 
 
-def warn(plan: Plan) -> None:
-    """Log all doubts.
+def warn(plan: Plan) -> list[Problem]:
+    """Log all doubts, and return them.
 
     Raises:
         DataError: the file `data.test` does not fit the development rows.
     """
-    for doubt in doubts(plan):
+    found = doubts(plan)
+    for doubt in found:
         logger.warning("%s", doubt.text(plan.file.source))
+    return found
+
+
+def documents(found: Sequence[Problem]) -> list[dict[str, str]]:
+    """Doubts as they are stored and as `--json` prints them, without the lines of the file that they were said of."""
+    return [{"path": dotted(doubt.path), "message": doubt.text()} for doubt in found]
 
 
 def _few_groups(plan: Plan) -> Iterator[Problem]:
@@ -52,6 +59,16 @@ def _few_groups(plan: Plan) -> Iterator[Problem]:
         rule = f"there should be {FEW_GROUPS} groups or more, and two or more in every fold"
         hint = "Folds of so few groups differ much, and so will the rows to come: fewer folds, or rows of more groups."
         yield Problem(("data", "group"), rule, f"{groups} groups in {folds} folds", hint)
+
+
+def _untimed(plan: Plan) -> Iterator[Problem]:
+    if label(plan.tree["validation"]) == "TimeSeriesSplit" and plan.dataset.time is None:
+        rule = "a time splitter should know when the rows are from"
+        hint = (
+            "Without it, rows count as ordered as in the file, rows to be locked are taken from anywhere, and "
+            "intervals draw single rows instead of stretches of time: name the column in `data.time`."
+        )
+        yield Problem(("validation",), rule, "no `data.time` column", hint)
 
 
 def _repeated(plan: Plan) -> Iterator[Problem]:

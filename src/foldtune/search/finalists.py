@@ -44,14 +44,15 @@ def _partitions(record: StudyRecord) -> int:
 
 
 def missing(asked: Iterable[Again], found: Mapping[Again, RepeatRecord]) -> list[Again]:
-    """What is yet to be trained. A trial that failed on one partition is out, and need not see another.
+    """What is yet to be trained. A trial that failed on one partition is out, and need not see another; a partition
+    that does not suit the data is done without.
 
     Args:
         asked: what confirmation trains.
         found: what it has trained so far.
     """
     out = {trial for (trial, _), repeat in found.items() if repeat.state == "failed"}
-    done = {again for again, repeat in found.items() if repeat.state == "complete"}
+    done = {again for again, repeat in found.items() if repeat.state in ("complete", "pruned")}
     return [again for again in asked if again not in done and again[0] not in out]
 
 

@@ -10,7 +10,8 @@ from foldtune.search.confirmation import Cost, confirmation
 from foldtune.search.latency import latency
 from foldtune.search.out_of_fold import places, whole
 from foldtune.search.plan import Plan
-from foldtune.search.result import best_trial
+from foldtune.search.refit import chosen_by
+from foldtune.search.result import best_trial, of_ours
 from foldtune.search.score import NO_ANSWERS, honest_score
 from foldtune.store.records import Curves, Finding, FindingKind, TrialRecord
 from foldtune.store.store import Store
@@ -26,6 +27,7 @@ def conclude(
     """Store the honest score, what confirmation says, and whether probabilities keep their word.
 
     Nothing happens where no trial is complete; what is stored already stays, with its date, until it says otherwise.
+    Out-of-fold answers are read only for what has changed since: all of them for the score, the winner's for the rest.
 
     Args:
         plan: the study.
@@ -39,24 +41,30 @@ def conclude(
     if best is None:
         return
     known = {finding.kind: finding for finding in store.findings(uuid)}
+    found: dict[FindingKind, tuple[int, dict[str, Any] | None]] = {}
+    if plan.n_objectives == 1:
+        confirmed = _confirmation(plan, store, uuid, trials, known.get("confirmation"))
+        winner = chosen_by(confirmed) if confirmed else best.number
+        found["confirmation"] = (winner, confirmed)
+        if "calibration" not in known or known["calibration"].trial != winner:  # what has ended keeps its answers
+            found["calibration"] = (winner, _calibration(plan, store, uuid, winner))
+    score = known.get("score")
+    if score is None or store.changes(uuid, score.tick).trials:
+        found["score"] = (best.number, _score(plan, store, uuid, trials, means))
+    for kind, (number, content) in found.items():
+        if content is not None and (kind not in known or known[kind].content != content):
+            store.keep(uuid, Finding(kind, number, content, tick, datetime.now(UTC)))
+
+
+def _score(plan: Plan, store: Store, uuid: str, trials: Mapping[int, TrialRecord], means: Means) -> dict[str, Any]:
+    """The honest score, by the answers of all trials if these fit into memory."""
     answers: dict[int, OutOfFold] = {}
     lacking = NO_ANSWERS
     if (size := _bytes(plan, trials)) <= MOST_BYTES:
         answers = whole(store.answers(uuid), plan.dataset, plan.folds)
     else:
         lacking = f"out-of-fold predictions of all trials would take {size / 2**30:.0f} GiB of memory"
-    found: dict[FindingKind, tuple[int, dict[str, Any] | None]] = {}
-    if plan.n_objectives == 1:
-        confirmed = _confirmation(plan, store, uuid, trials, known.get("confirmation"))
-        winner = confirmed["winner"] if confirmed else best.number
-        found["confirmation"] = (winner, confirmed)
-        found["calibration"] = (winner, _calibration(plan, answers, winner))
-    score = known.get("score")
-    if score is None or store.changes(uuid, score.tick).trials:
-        found["score"] = (best.number, honest_score(plan, list(trials.values()), answers, means, lacking=lacking))
-    for kind, (number, content) in found.items():
-        if content is not None and (kind not in known or known[kind].content != content):
-            store.keep(uuid, Finding(kind, number, content, tick, datetime.now(UTC)))
+    return honest_score(plan, list(trials.values()), answers, means, lacking=lacking)
 
 
 def _bytes(plan: Plan, trials: Mapping[int, TrialRecord]) -> int:
@@ -71,8 +79,15 @@ def _confirmation(
     def curves(number: int, repeat: int) -> Curves:
         return store.curves(uuid, number, repeat)
 
-    measured = (before.content["preferred"] or {}).get("costs", {}) if before else {}
-    return confirmation(plan, trials, store.repeats(uuid), curves=curves, cost=_cost(plan, measured))
+    runs, cost = store.partitions(uuid), _cost(plan, _measured(before))
+    return confirmation(plan, trials, store.repeats(uuid), runs=runs, curves=curves, cost=cost)
+
+
+@of_ours()
+def _measured(confirmed: Finding | None) -> dict[str, float | None]:
+    """What `search.prefer` keeps small, of trials of which it is known, by number."""
+    preferred = confirmed.content["preferred"] if confirmed else None
+    return dict(preferred["costs"]) if preferred else {}
 
 
 def _cost(plan: Plan, measured: Mapping[str, float | None]) -> Cost | None:
@@ -88,7 +103,6 @@ def _cost(plan: Plan, measured: Mapping[str, float | None]) -> Cost | None:
     return seconds
 
 
-def _calibration(plan: Plan, answers: Mapping[int, OutOfFold], winner: int) -> dict[str, Any] | None:
-    if winner not in answers:
-        return None
-    return calibration(plan.dataset, places(plan.folds), answers[winner])
+def _calibration(plan: Plan, store: Store, uuid: str, winner: int) -> dict[str, Any] | None:
+    answers = whole(store.answers(uuid, trial=winner), plan.dataset, plan.folds)
+    return calibration(plan.dataset, places(plan.folds), answers[winner]) if winner in answers else None

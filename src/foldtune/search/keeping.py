@@ -19,7 +19,7 @@ logger = logging.getLogger("foldtune")
 MOST_BYTES = 8 * 2**20
 """Of one trial's answers, where the study file does not say what is kept."""
 
-_BYTES = {"classification": 2, "regression": 4}  # of one number
+_BYTES = {"classification": 2, "multilabel": 2, "regression": 4}  # of one number
 
 
 def losses_problems(asked: AnswersChoice, objective: Mapping[str, Any]) -> list[Problem]:

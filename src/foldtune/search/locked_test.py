@@ -13,6 +13,7 @@ import torch
 from foldtune import trust
 from foldtune.data.dataset import Dataset
 from foldtune.errors import DataError, ResumeError, TrainingError
+from foldtune.search import optuna_copy
 from foldtune.search.contamination import Contamination, contamination
 from foldtune.search.definition import continued
 from foldtune.search.out_of_fold import metric_scorer, places, units_of
@@ -22,6 +23,7 @@ from foldtune.search.run import STORAGE, check_device, stored_file
 from foldtune.selection.bbc import LEVEL
 from foldtune.selection.interval import row_interval
 from foldtune.selection.labels import cautions
+from foldtune.store.looks import Look, add_look, looks
 from foldtune.store.records import Finding, StudyRecord
 from foldtune.store.store import Store
 from foldtune.train.make import make_engine
@@ -76,39 +78,30 @@ def run_test(
         plan = make_plan(file)
         continued(record, plan)
         check_device(device)
-        return look(store, record, plan, refit, device=device, found=contamination(store, record, plan), watch=watch)
-
-
-def looks_at(store: Store, record: StudyRecord) -> list[tuple[str, Finding]]:
-    """Every look at the locked rows of a study, by whatever study that locks the same rows; the oldest first.
-
-    Searches in outer folds of nested cross-validations are counted by study: several may share their outer folds.
-
-    Returns:
-        Names of studies, and what was found.
-    """
-    names = [record.name]
-    if record.spec["data"].get("outer_fold") is None:
-        names = [summary.name for summary in store.studies()]
-    looks: list[tuple[str, Finding]] = []
-    for other in map(store.study, names):
-        if other.data_fingerprint == record.data_fingerprint and np.array_equal(other.locked, record.locked):
-            looks += [(other.name, finding) for finding in store.findings(other.uuid, "test")]
-    return sorted(looks, key=lambda one: one[1].created_at)
+        found = contamination(store, record, plan)
+        return look(store, record, plan, refit, again=again, device=device, found=found, watch=watch)
 
 
 def check_first_look(store: Store, record: StudyRecord, *, again: bool) -> None:
-    """Refuse a second look that nobody asked for.
+    """Refuse a second look that nobody asked for, before anything is trained for it.
 
     Raises:
-        ResumeError: the locked rows were looked at.
+        ResumeError: the locked rows were looked at, by whatever study that locks the same rows.
     """
-    looks = looks_at(store, record)
-    if looks and not again:
-        name, first = looks[0]
+    _check_first(looks(store, record, alone=_counts_alone(record)), again=again)
+
+
+def _check_first(before: Sequence[Look], *, again: bool) -> None:
+    if before and not again:
+        name, first = before[0].study, before[0].finding
         found = f"trial {first.trial} of {name} was scored on {first.created_at:%Y-%m-%d}"
         hint = f"`foldtune show {name}` prints what it said. Add --again to look once more: every look stays visible."
         raise ResumeError.of((), "locked rows are looked at once", found, hint)
+
+
+def _counts_alone(record: StudyRecord) -> bool:
+    """Whether looks of other studies do not count: several nested studies may share their outer folds."""
+    return record.spec["data"].get("outer_fold") is not None
 
 
 def look(
@@ -117,17 +110,19 @@ def look(
     plan: Plan,
     refit: Refit,
     *,
+    again: bool,
     device: str,
     found: Contamination,
     watch: Watch | None = None,
 ) -> Finding:
-    """Train, score and record, whatever was looked at before.
+    """Train, score and record. Of two looks at once, the one that is recorded first is the first.
 
     Args:
         store: where the study is.
         record: the study.
         plan: the same, with its data.
         refit: what is trained.
+        again: record it whatever was looked at before.
         device: where.
         found: what its enqueued trials do to the score.
         watch: called after every epoch.
@@ -135,6 +130,7 @@ def look(
     Raises:
         DataError: no rows are locked.
         TrainingError: the configuration cannot be trained.
+        ResumeError: the locked rows were looked at meanwhile; nothing is recorded, and no score is shown.
     """
     dataset, fold = plan.with_locked()
     result = _train(plan, record, dataset, fold, refit, device, watch or (lambda epoch, epochs: None))
@@ -152,14 +148,15 @@ def look(
         "planned": refit.planned,
         "seeds": 1,
         "winner": refit.is_winner,
-        "looks": 1 + len(looks_at(store, record)),
         "void": found.void,
+        "origin": found.caution,
         "cautions": [*said, *([found.caution] if found.caution else [])],
     }
-    tick = store.changes(record.uuid, -1).tick
-    finding = Finding("test", refit.trial.number, content, tick, datetime.now(UTC))
-    store.keep(record.uuid, finding)
-    return finding
+    finding = Finding("test", refit.trial.number, content, store.tick(record.uuid), datetime.now(UTC))
+    before = add_look(store, record, finding, again=again, alone=_counts_alone(record))
+    _check_first(before, again=again)
+    optuna_copy.note(store, record.name)
+    return replace(finding, content={**content, "looks": 1 + len(before)})
 
 
 def _train(

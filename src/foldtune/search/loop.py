@@ -65,7 +65,7 @@ class Search:
         study = self.study
         self.training = Training(study, self.pool, self.saved_every_s)
         self.reserve = Reserve(study.record, study.trials, study.cohort)
-        self.began = self._lapped = self._looked = time.monotonic()
+        self.began = self._looked = time.monotonic()
         self._spent_before = study.store.seconds(study.record.uuid)
         self._trained = sum(trial.seconds for trial in study.trials.values())  # seconds, of trials
 
@@ -171,14 +171,14 @@ class Search:
         best = study.trials.best
         if search.patience is None or best is None:
             return None
-        since = sum(trial.number > best.number for trial in study.finished)
-        return "patience" if since >= search.patience else None
+        later = sum(trial.number > best.number for trial in study.trials.values() if trial.finished_at is not None)
+        return "patience" if later >= search.patience else None
 
     def _is_late(self, timeout: float) -> bool:
         """Whether the time is over, or what is left of it is needed for confirmation."""
         elapsed = self._elapsed()
         pace = elapsed / self._trained if self._trained else 0.0
-        needed = self.reserve.needed_s(self.study.trials.finished, pace)
+        needed = self.reserve.needed_s(self.study.trials.n_finished, pace)
         late = elapsed + needed >= timeout
         if late and elapsed < timeout and not self.announced:
             self.announced = True
@@ -196,7 +196,7 @@ class Search:
             study.trials.put(trial)
             touched.append(trial)
         good = tuple(report for report in reports if report.failure is None)
-        self.decided = Barrier(good, tuple(touched), seconds=self._lap())
+        self.decided = Barrier(good, tuple(touched), seconds=self.training.lap())
         self.news = tuple(news(trial, study.record.objectives[0]) for trial in touched if trial.finished_at is not None)
 
     def _save(self, *, whole: bool = True) -> None:
@@ -210,7 +210,7 @@ class Search:
         if barrier.trials or barrier.asked:
             study.store.record(study.lease, barrier)
         ended = [trial.number for trial in barrier.trials if trial.finished_at is not None]
-        all_ended = study.trials.finished == len(study.trials)
+        all_ended = study.trials.n_finished == len(study.trials)
         self.training.clean_up(ended, whole=bool(ended) and all_ended and not study.confirming)
         study.publisher.publish(now=whole)
 
@@ -260,16 +260,10 @@ class Search:
         """Seconds that the study was searched for, earlier sessions included."""
         return self._spent_before + time.monotonic() - self.began
 
-    def _lap(self) -> float:
-        """Seconds since the last barrier."""
-        now = time.monotonic()
-        lap, self._lapped = now - self._lapped, now
-        return lap
-
     def status(self) -> Status:
         """The search as it stands."""
         study = self.study
-        left, spent = max(0, study.search.trials - study.trials.finished), time.monotonic() - self.began
+        left, spent = max(0, study.search.trials - study.trials.n_finished), time.monotonic() - self.began
         rate = spent / self.finished_here if self.finished_here else None
         return status_of(
             study,

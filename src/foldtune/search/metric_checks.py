@@ -16,6 +16,9 @@ from foldtune.values import Floats, Fold, Rows
 SAME = 1e-9
 """Relative difference up to which a mean of single rows' scores is the score of them all; float64 sums differ less."""
 
+_OF_SINGLE_ROWS = "Choose a metric that is a mean over rows, such as log_loss, or another splitter."
+_OF_FOLDS = "Choose another metric, or a splitter that gives every fold what it needs."
+
 _PROBES = 200
 _SHARE = 0.547  # of rows in the order of their targets: classes are then of different sizes, whatever they were
 
@@ -39,43 +42,34 @@ def metric_problems(
     single = max(len(fold.valid) for fold in folds) == 1
     found = []
     for metric, path in metrics:
-        undefined = next(
-            (
-                where
-                for fold, where in kinds
-                if np.isnan(_score(metric, dataset, fold.valid, _guess(dataset, fold.valid)))
-            ),
-            None,
-        )
+        undefined = next((where for fold, where in kinds if _is_undefined(metric, dataset, fold)), None)
         if undefined is not None:
-            hint = (
-                "Choose a metric that is a mean over rows, such as log_loss, or another splitter." if single else None
-            )
-            hint = hint or "Choose another metric, or a splitter that gives every fold what it needs."
             rule = f"`{metric.label}` must be defined on the validation rows of every fold that `{name}` gives"
-            found.append(Problem(path, rule, undefined, hint))
+            found.append(Problem(path, rule, undefined, _OF_SINGLE_ROWS if single else _OF_FOLDS))
         elif single and not _is_mean_over_rows(metric, dataset):
-            rule = (
-                f"`{name}` validates one row at a time, and the mean of `{metric.label}` over single rows is another "
-            )
-            rule += f"number than `{metric.label}`"
+            rule = f"`{name}` validates one row at a time, and the mean of `{metric.label}` over single rows is "
+            rule += f"another number than `{metric.label}`"
             found.append(Problem(path, rule, hint="Choose a metric that is a mean over rows, or another splitter."))
     return found
 
 
+def _is_undefined(metric: Metric, dataset: Dataset, fold: Fold) -> bool:
+    return bool(np.isnan(_score(metric, dataset, fold.valid, _guess(dataset, fold.valid))))
+
+
 def _kinds(dataset: Dataset, folds: Sequence[Fold]) -> Iterator[tuple[Fold, str]]:
     """One fold of each kind that a metric can tell apart, and what it has."""
-    seen = set()
+    seen: set[tuple[bool, Any]] = set()
     for index, fold in enumerate(folds):
         target = dataset.target[fold.valid]
-        if dataset.task == "classification":
-            there = np.unique(target)
-            kind: Any = (len(target) == 1, *there.tolist())
-            lacking = [repr(dataset.classes[code]) for code in range(dataset.n_outputs) if code not in there]
-            all_of = f", none of class {listed(lacking, 3)}" if lacking else ""
-        else:
+        if dataset.task == "regression":
             constant = bool((target == target[0]).all())
-            kind, all_of = (len(target) == 1, constant), ", all with the same target" if constant else ""
+            kind: tuple[bool, Any] = (len(target) == 1, constant)
+            all_of = ", all with the same target" if constant else ""
+        else:
+            lacking = tuple(known for known, count in dataset.class_counts(fold.valid).items() if not count)
+            kind = (len(target) == 1, lacking)
+            all_of = f", none of class {listed(lacking, 3)}" if lacking else ""
         if kind not in seen:
             seen.add(kind)
             what = "one row" if len(target) == 1 else f"{len(target)} rows{all_of}"
@@ -103,5 +97,8 @@ def _guess(dataset: Dataset, rows: Rows) -> Floats:
         chances: Floats = random.dirichlet(np.ones(dataset.n_outputs), len(rows))
         return chances
     target = dataset.target[rows]
+    if dataset.task == "multilabel":
+        each: Floats = random.uniform(size=target.shape)
+        return each
     values: Floats = target * random.uniform(0.5, 1.5, target.shape) + 0.1 * np.abs(dataset.target).max()
     return values

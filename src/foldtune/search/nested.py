@@ -12,13 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from foldtune.errors import StoreError
+from foldtune.errors import ResumeError, StoreError
+from foldtune.search import optuna_copy
 from foldtune.search.contamination import contamination
 from foldtune.search.definition import continued
 from foldtune.search.forecast import forecast
+from foldtune.search.inner_names import inner_name
 from foldtune.search.locked_test import check_first_look, look
 from foldtune.search.plan import make_plan
-from foldtune.search.refit import refit_of
+from foldtune.search.refit import Refit, refit_of
 from foldtune.search.result import StudyResult, read_result
 from foldtune.search.run import Session, create_study, default_workers, search
 from foldtune.seeds import derive
@@ -47,7 +49,7 @@ def inner_file(file: StudyFile, fold: int, folds: int) -> StudyFile:
     outer = {"fold": fold, "n_splits": folds, "seed": seed}
     tree = {
         **file.tree,
-        "name": f"{file.spec.name}.nested-{fold + 1}-of-{folds}",
+        "name": inner_name(file.spec.name, fold, folds),
         "data": {**file.tree["data"], "outer_fold": outer},
         "search": {**(file.tree.get("search") or {}), "seed": derive(seed, "nested", fold, folds)},
     }
@@ -60,7 +62,7 @@ class Cost:
 
     Args:
         seconds: what is left of it.
-        measured: whether by what the study's own search spent; else by a forecast, which knows no pruning.
+        measured: whether by how long the study's own trials trained; else by a forecast, which knows no pruning.
     """
 
     seconds: float
@@ -70,6 +72,8 @@ class Cost:
 def nested_cost(file: StudyFile, session: Session, folds: int) -> Cost:
     """Foretell J searches by one.
 
+    By the time that its trials trained, not by that which passed: while a search waits for others, nothing trains.
+
     Args:
         file: the study that is nested.
         session: how it is searched.
@@ -78,13 +82,15 @@ def nested_cost(file: StudyFile, session: Session, folds: int) -> Cost:
     Raises:
         RequestError: as for `run_study`; nothing was written.
     """
-    spent = sum(_spent(session.storage, inner_file(file, fold, folds).spec.name)[0] for fold in range(folds))
-    seconds, finished = _spent(session.storage, file.spec.name)
+    processes = max(1, default_workers("cpu") if session.workers is None else session.workers)
+    at_once = min(processes, file.spec.search.cohort or processes)
+    spent = sum(_trained(session.storage, inner_file(file, fold, folds).spec.name)[0] for fold in range(folds))
+    seconds, finished = _trained(session.storage, file.spec.name)
     if finished:
-        once = seconds * max(1.0, file.spec.search.trials / finished)
+        once = seconds / at_once * max(1.0, file.spec.search.trials / finished)
     else:
-        once = forecast(make_plan(file), default_workers("cpu") if session.workers is None else session.workers).study_s
-    return Cost(max(0.0, folds * once - spent), measured=finished > 0)
+        once = forecast(make_plan(file), processes).study_s
+    return Cost(max(0.0, folds * once - spent / at_once), measured=finished > 0)
 
 
 def run_nested(
@@ -138,7 +144,7 @@ def run_nested(
 def _check(inner: Sequence[StudyFile], session: Session, *, again: bool) -> None:
     """Refuse what cannot be searched, and a second look that nobody asked for."""
     for file in inner:
-        if not _spent(session.storage, file.spec.name)[1]:
+        if not _trained(session.storage, file.spec.name)[1]:
             make_plan(file)
             continue
         with closing(Store(session.storage, create=False)) as store:
@@ -152,14 +158,25 @@ def _look(file: StudyFile, outer: str, session: Session, *, again: bool) -> Find
     with closing(Store(session.storage, create=False)) as store:
         record, since = store.study(file.spec.name), store.study(outer).created_at
         refit = refit_of(store, record)
-        for finding in reversed(store.findings(record.uuid, "test")):
-            if (finding.trial, finding.content["epoch"]) == (refit.trial.number, refit.epoch):
-                return finding
+        if (known := _known_look(store, record, refit)) is not None:
+            return known
         check_first_look(store, record, again=again)
         plan = make_plan(file)
         continued(record, plan)
         found = contamination(store, record, plan, since=since)
-        return look(store, record, plan, refit, device=session.device, found=found)
+        try:
+            return look(store, record, plan, refit, again=again, device=session.device, found=found)
+        except ResumeError:
+            if (known := _known_look(store, record, refit)) is None:  # else another process has done the same
+                raise
+            return known
+
+
+def _known_look(store: Store, record: StudyRecord, refit: Refit) -> Finding | None:
+    """The last look at an outer fold by the same model."""
+    same = (refit.trial.number, refit.epoch)
+    looks = reversed(store.findings(record.uuid, "test"))
+    return next((look for look in looks if (look.trial, look.content["epoch"]) == same), None)
 
 
 def _keep(store: Store, record: StudyRecord, looks: Sequence[tuple[str, Finding]]) -> None:
@@ -178,14 +195,13 @@ def _keep(store: Store, record: StudyRecord, looks: Sequence[tuple[str, Finding]
         "n_rows": sum(each["n_rows"] for each in contents),
         "looks": max(each["looks"] for each in contents),
         "void": next((each["void"] for each in contents if each["void"]), None),
-        "cautions": list(dict.fromkeys(caution for each in contents for caution in each["cautions"])),
+        "cautions": list(dict.fromkeys(each["origin"] for each in contents if each.get("origin"))),
         "folds": [
             {key: fold[key] for key in ("study", "trial", "epoch", "n_rows", "interval", "looks")} for fold in folds
         ],
     }
-    if content not in [found.content for found in store.findings(record.uuid, "nested")]:
-        tick = store.changes(record.uuid, -1).tick
-        store.keep(record.uuid, Finding("nested", None, content, tick, datetime.now(UTC)))
+    store.keep(record.uuid, Finding("nested", None, content, store.tick(record.uuid), datetime.now(UTC)))
+    optuna_copy.note(store, record.name)
 
 
 def _mean(scores: Sequence[float | None]) -> float | None:
@@ -202,14 +218,10 @@ def _interval(scores: Sequence[float | None], contents: Sequence[Mapping[str, An
     return list(fold_interval(there, float(np.mean([each["n_rows"] / each["n_train"] for each in contents]))))
 
 
-def _spent(storage: str, name: str) -> tuple[float, int]:
-    """Seconds that a study's searches took, and its finished trials; nothing of one that is not there."""
+def _trained(storage: str, name: str) -> tuple[float, int]:
+    """Seconds that a study's trials trained, and those that have ended; nothing of one that is not there."""
     try:
         with closing(Store(storage, create=False)) as store:
-            found = next((study for study in store.studies() if study.name == name), None)
-            if found is None:
-                return 0.0, 0
-            finished = sum(found.trials[state] for state in ("complete", "pruned", "failed"))
-            return store.seconds(store.study(name).uuid), finished
+            return store.trained(name)
     except StoreError:
         return 0.0, 0

@@ -14,9 +14,10 @@ from optuna.study import load_study
 
 from foldtune.errors import StoreError
 from foldtune.search.mirror import STATES
-from foldtune.search.note import HEADING
+from foldtune.search.note import HEADING, HEADLINE, headline, markdown
+from foldtune.search.result import read_result
 from foldtune.store.border import reported
-from foldtune.store.engine import configure_sqlite
+from foldtune.store.engine import configure
 from foldtune.store.optuna_rows import CopiedTrial
 from foldtune.store.optuna_tables import REVISION
 from foldtune.store.publishing import Copy, delete_copy, is_copied
@@ -44,7 +45,7 @@ def optuna_storage(store: Store) -> RDBStorage:
     create_tables(store)
     with reported(store.engine.url):
         storage = RDBStorage(store.engine.url.render_as_string(hide_password=False), skip_table_creation=True)
-    configure_sqlite(storage.engine)
+    configure(storage.engine)
     return storage
 
 
@@ -121,44 +122,53 @@ def forget_copy(store: Store, name: str) -> None:
     Raises:
         StoreError: the database cannot be used.
     """
-    with reported(store.engine.url):
-        if revision(store.engine, _VERSION_TABLE) is None:
-            return
-    Transactions(store.engine).write(lambda connection: delete_copy(connection, name))
+    if _has_tables(store):
+        Transactions(store.engine).write(lambda connection: delete_copy(connection, name))
 
 
-def note(store: Store, name: str, text: str) -> None:
-    """Put a note on a study's page in optuna-dashboard, in place of an earlier one of ours; a person's own note stays.
+def note(store: Store, name: str) -> None:
+    """Say on a study's page in optuna-dashboard what may be said of its scores: as its note, in place of an earlier one
+    of ours (a person's own stays), and in a line beside the best value. Nothing happens where Optuna's tables do not
+    hold the study.
 
     Args:
-        store: the database, with a copy of the study in Optuna's tables.
+        store: the database.
         name: the study's.
-        text: Markdown that begins with `foldtune.search.note.HEADING`, or "" for nothing to say.
 
     Raises:
-        StoreError: the database cannot be used.
+        StoreError: there is no such study, or the database cannot be used.
     """
-    if not text:
+    if not _has_tables(store) or not Transactions(store.engine).read(lambda connection: is_copied(connection, name)):
         return
-    storage = optuna_storage(store)
-    try:
-        with reported(store.engine.url):
-            persistently(store.engine.url, lambda: _note(storage, name, text))
-    finally:
-        storage.remove_session()
-        storage.engine.dispose()
+    result = read_result(store, name)
+    if text := markdown(result):
+        create_tables(store)
+        storage = optuna_storage(store)
+        try:
+            with reported(store.engine.url):
+                persistently(store.engine.url, lambda: _note(storage, name, headline(result), text))
+        finally:
+            storage.remove_session()
+            storage.engine.dispose()
 
 
-def _note(storage: RDBStorage, name: str, text: str) -> None:
+def _note(storage: RDBStorage, name: str, line: str, text: str) -> None:
     from optuna_dashboard import get_note, save_note  # half a second, once a search has ended
 
     try:
         study = load_study(study_name=name, storage=storage)
+        if study.user_attrs.get(HEADLINE) != line:
+            study.set_user_attr(HEADLINE, line)
         before = get_note(study)
         if before != text and (not before or before.startswith(HEADING)):
             save_note(study, text)
     except StorageInternalError as error:  # in which Optuna wraps the database's
         raise error.__cause__ or error from None
+
+
+def _has_tables(store: Store) -> bool:
+    with reported(store.engine.url):
+        return revision(store.engine, _VERSION_TABLE) is not None
 
 
 def _create_tables(url: str) -> None:

@@ -19,6 +19,9 @@ from foldtune.train.stopping import first_rung
 ETA = 3
 """Of the trials that reach a rung, successive halving lets one in so many go on."""
 
+SAMPLER_FILL = frozenset({"seed", "search_space"})
+"""Arguments of samplers that foldtune fills in."""
+
 
 def build_sampler(node: Mapping[str, Any] | None, tree: Node, seed: int) -> BaseSampler:
     """The sampler that a reference describes; absent: TPE, multivariate, by groups, counting running trials as bad.
@@ -104,9 +107,6 @@ def _names(node: Any) -> Iterator[str]:
         yield refs.label(node)
     for child in node.values() if isinstance(node, Mapping) else ():
         yield from _names(child)
-
-
-SAMPLER_FILL = frozenset({"seed", "search_space"})
 
 
 def quiet() -> None:

@@ -68,11 +68,13 @@ def places(folds: Sequence[Fold]) -> Places:
 def whole(answers: Mapping[int, OutOfFold], dataset: Dataset, folds: Sequence[Fold]) -> dict[int, OutOfFold]:
     """Those that are as foldtune writes them: of every place, and as wide as the target asks for."""
     rows, outputs = sum(len(fold.valid) for fold in folds), dataset.n_outputs
-    widths = {"losses": {1}, "values": {outputs}, "logits": {1, 2} if outputs == 2 else {outputs}}
+    widths = {"losses": {1}, "logits": {1, 2} if outputs == 2 else {outputs}}
     return {
         number: one
         for number, one in answers.items()
-        if len(one.answers) == rows and one.answers.shape[1] in widths[one.kind] and len(one.epochs) == len(folds)
+        if len(one.answers) == rows
+        and one.answers.shape[1] in widths.get(one.kind, {outputs})
+        and len(one.epochs) == len(folds)
     }
 
 
@@ -154,7 +156,7 @@ class DrawnMetric:
 
     Args:
         metric: what is computed.
-        target: class codes, shape (n,), or values, shape (n, T).
+        target: class codes, shape (n,), or labels or values, shape (n, T).
         values: predictions of C trials, shape (n, O) each.
         fold: the fold that validates each row, shape (n,).
     """

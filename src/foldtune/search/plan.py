@@ -14,12 +14,12 @@ from foldtune.data.locking import lock_test_rows
 from foldtune.data.matching import load_test_file
 from foldtune.data.outer import outer_folds
 from foldtune.data.splitters import FILLED, columns, default_splitter, folds_fingerprint, make_folds
-from foldtune.errors import DataError, Path, Problem, RequestError, SpecError, located
-from foldtune.metrics import Metric, build_metric, default_metrics, default_objective
+from foldtune.errors import DataError, Problem, RequestError, SpecError, located
+from foldtune.metrics import Metric
 from foldtune.search.checks import Checked, check_configs
 from foldtune.search.enqueue import read_enqueue
 from foldtune.search.keeping import losses_problems
-from foldtune.search.metric_checks import metric_problems
+from foldtune.search.objectives import metrics_of, objective_problems
 from foldtune.search.optuna_parts import check_parts
 from foldtune.seeds import derive
 from foldtune.spec import domains
@@ -166,7 +166,7 @@ class _Planner:
             tree["validation"] = default_splitter(development)
         spec = self.attempt(lambda: validate(tree)) or self.spec
         searched = {key: domains.parse(tree[key], (key,))[0] for key in SEARCHABLE if key in tree}
-        metrics = self.attempt(lambda: self._metrics(spec, dataset, task))
+        metrics = self.attempt(lambda: metrics_of(spec, dataset, task))
         n_objectives = max(1, len(spec.objective))
         enqueued = self.attempt(lambda: self._enqueued(spec, searched))
         self.note(check_parts(spec.search, searched, n_objectives))
@@ -176,7 +176,7 @@ class _Planner:
         checked, found = check_configs(searched, development, folds)
         self.note(found)
         if development and folds and metrics:
-            self.note(_objective_problems(metrics[:n_objectives], development, folds, refs.label(tree["validation"])))
+            self.note(objective_problems(metrics[:n_objectives], development, folds, refs.label(tree["validation"])))
         if self.problems or not (dataset and rows and folds and development and metrics and checked):
             raise self.kind(self.problems)
         return Plan(
@@ -260,46 +260,3 @@ class _Planner:
         if problems := refs.check(node, refs.SPLITTER, ("validation",), FILLED) if node else []:
             raise SpecError(problems)
         return make_folds(dataset, node, self.spec.search.seed) if dataset else None
-
-    def _metrics(self, spec: StudySpec, dataset: Dataset | None, task: Task) -> list[tuple[Metric, dict[str, Any]]]:
-        """Every metric with its reference, objectives first, each once."""
-        if dataset or spec.data.task:
-            return self._metrics_of(spec, task, dataset.n_outputs if dataset else 2)
-        try:
-            return self._metrics_of(spec, "regression", 1)  # the task is not known: a metric of either will do
-        except SpecError:
-            return self._metrics_of(spec, "classification", 2)
-
-    def _metrics_of(self, spec: StudySpec, task: Task, n_classes: int) -> list[tuple[Metric, dict[str, Any]]]:
-        objectives = [reference.node for reference in spec.objective] or [{"use": default_objective(task)}]
-        others = [reference.node for reference in spec.metrics]
-        if not others:
-            others = [{"use": name} for name in default_metrics(task, n_classes)]
-        places: list[Path] = [("objective", *([] if len(objectives) == 1 else [i])) for i in range(len(objectives))]
-        places += [("metrics", index) for index in range(len(others))]
-        built: dict[str, tuple[Metric, dict[str, Any]]] = {}
-        problems: list[Problem] = []
-        for node, path in zip([*objectives, *others], places, strict=True):
-            try:
-                metric = build_metric(node, task=task, n_classes=n_classes, path=path)
-                if path[0] == "objective" and metric.label in built:
-                    problems.append(Problem(path, "an objective can stand only once", metric.label))
-                built.setdefault(metric.label, (metric, node))
-            except SpecError as error:
-                problems += error.problems
-        if problems:
-            raise SpecError(problems)
-        return list(built.values())
-
-
-def _objective_problems(
-    objectives: Sequence[tuple[Metric, dict[str, Any]]], dataset: Dataset, folds: tuple[Fold, ...], splitter: str
-) -> list[Problem]:
-    """Objectives that the folds make meaningless; what a user's own metric needs is not known."""
-    places: list[Path] = [("objective", *([] if len(objectives) == 1 else [i])) for i in range(len(objectives))]
-    known = [
-        (metric, path)
-        for (metric, node), path in zip(objectives, places, strict=True)
-        if ":" not in refs.split(node)[0]
-    ]
-    return metric_problems(known, dataset, folds, splitter)

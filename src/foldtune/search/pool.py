@@ -206,7 +206,7 @@ class ProcessPool:
     def _replace(self, dead: TrainingProcess, error: LostWorkerError) -> TrainingProcess:
         """Start another process, in which the jobs of the dead one go on."""
         dead.end()
-        fresh = self.processes[self.processes.index(dead)] = TrainingProcess(dead.threads, dead.device)
+        fresh = self.processes[self.processes.index(dead)] = TrainingProcess(dead.device)
         self._begin(fresh)
         fresh.wait_until_ready()
         for placed in [placed for placed in self.placed.values() if placed.process is dead]:

@@ -45,17 +45,14 @@ class LostWorkerError(TrainingError):
 
 
 @contextmanager
-def training_processes(
-    workers: int, threads: int = 1, devices: Sequence[str] = ("cpu",)
-) -> "Iterator[list[TrainingProcess]]":
+def training_processes(workers: int, devices: Sequence[str] = ("cpu",)) -> "Iterator[list[TrainingProcess]]":
     """Processes that end with the block. They import torch, which takes seconds, while the block does other things.
 
     Args:
         workers: how many.
-        threads: torch threads of each; two are slower than one on small nets, and collapse beside a busy neighbour.
         devices: where they will train, in turn, as torch names them.
     """
-    processes = [TrainingProcess(threads, device) for device in dealt(devices, workers)]
+    processes = [TrainingProcess(device) for device in dealt(devices, workers)]
     try:
         _begin(processes)
         yield processes
@@ -80,15 +77,14 @@ class TrainingProcess:
     """A training process and the pipe to it.
 
     Args:
-        threads: torch threads.
         device: where it will train, as torch names it.
     """
 
-    def __init__(self, threads: int, device: str) -> None:
-        self.threads, self.device = threads, device
+    def __init__(self, device: str) -> None:
+        self.device = device
         self.context = _context(device)
         self.connection, self._theirs = self.context.Pipe()
-        self.process: BaseProcess = self.context.Process(target=_serve, args=(self._theirs, threads), daemon=True)
+        self.process: BaseProcess = self.context.Process(target=_serve, args=(self._theirs,), daemon=True)
 
     def start(self) -> None:
         """Start it, if it was not."""
@@ -194,7 +190,7 @@ def _keeping_memory() -> Iterator[None]:
             del os.environ[name]
 
 
-def _serve(connection: Connection, threads: int) -> None:
+def _serve(connection: Connection) -> None:
     """The life of a training process: commands until the pipe closes, or until the search dies."""
     Thread(target=_end_with_parent, daemon=True).start()
     try:
@@ -204,7 +200,7 @@ def _serve(connection: Connection, threads: int) -> None:
 
         from foldtune.search.trainer import Trainer
 
-        torch.set_num_threads(threads)
+        torch.set_num_threads(1)  # two are slower on small nets, and collapse beside a busy neighbour
         _, (setup, artifacts) = connection.recv()
         trust.adopt(setup.allowed)
         trainer = Trainer(setup, artifacts)

@@ -1,10 +1,11 @@
 """How a study's final model is trained: which trial, for how many epochs, by which curve."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from foldtune.errors import StoreError
-from foldtune.search.result import best_trial
+from foldtune.search.result import best_trial, of_ours
 from foldtune.store.records import Finding, StudyRecord, TrialRecord
 from foldtune.store.store import Store
 from foldtune.train.stopping import eligible_epochs, pooled_means, refit_epoch
@@ -57,6 +58,18 @@ def refit_of(store: Store, record: StudyRecord, number: int | None = None) -> Re
     return Refit(trial, epoch, planned, tuple(means), is_winner=number == winner)
 
 
+def chosen_by(confirmed: Mapping[str, Any]) -> int:
+    """The trial that a finding "confirmation" leads to: the preferred one where `search.prefer` asks for one.
+
+    Example:
+        >>> chosen_by({"winner": 3, "preferred": None}), chosen_by({"winner": 3, "preferred": {"number": 7}})
+        (3, 7)
+    """
+    preferred = confirmed["preferred"]
+    return int(preferred["number"] if preferred else confirmed["winner"])
+
+
+@of_ours()
 def winning_trial(trials: Sequence[TrialRecord], findings: Sequence[Finding], record: StudyRecord) -> int | None:
     """The trial that a study chose: preferred as `search.prefer` says, else confirmed, else of the best value.
 
@@ -67,7 +80,6 @@ def winning_trial(trials: Sequence[TrialRecord], findings: Sequence[Finding], re
     """
     confirmed = next((found.content for found in reversed(findings) if found.kind == "confirmation"), None)
     if confirmed is not None:
-        preferred = confirmed.get("preferred")
-        return int(preferred["number"] if preferred else confirmed["winner"])
+        return chosen_by(confirmed)
     best = best_trial(trials, record.directions[0])
     return None if best is None else best.number

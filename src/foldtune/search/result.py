@@ -1,5 +1,6 @@
 """A study's outcome, read from the store: what Python gets, and what `--json` prints."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -80,6 +81,13 @@ class StudyResult:
         """The newest of its kind."""
         return next((finding for finding in reversed(self.findings) if finding.kind == kind), None)
 
+    @property
+    def warnings(self) -> list[dict[str, str]]:
+        """What was doubtful before anything was trained: `path` in the study file, and `message`."""
+        found = self.finding("warnings")
+        with of_ours():
+            return [] if found is None else list(found.content["warnings"])
+
     def ranked(self) -> list[TrialRecord]:
         """Complete trials from best to worst, then pruned ones by how far they came, then the others."""
         sign = 1.0 if self.record.directions[0] == "minimize" else -1.0
@@ -111,7 +119,7 @@ class StudyResult:
 
     def to_dict(self) -> dict[str, Any]:
         """The document that `--json` prints, floats as stored."""
-        best, confirmed = self.best, self.finding("confirmation")
+        best, confirmed, calibrated = self.best, self.finding("confirmation"), self.finding("calibration")
         return {
             "format": FORMAT,
             "study": self.name,
@@ -121,7 +129,9 @@ class StudyResult:
             "best": None if best is None else _document(best, ("number", "value", "values", "params")),
             "score": _score(self.finding("score")),
             "confirmation": confirmed and finding_document(confirmed),
+            "calibration": calibrated and finding_document(calibrated),
             "audits": [finding_document(audit) for audit in self.audits],
+            "warnings": self.warnings,
             "trials": [_document(trial, TRIAL_KEYS) for trial in self.trials],
         }
 
@@ -135,7 +145,7 @@ def of_ours() -> Iterator[None]:
     """
     try:
         yield
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, StopIteration) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, StopIteration) as error:
         place = ("foldtune_findings", "content")
         raise StoreError.of(place, "a stored finding must be one of foldtune's", repr(error), DAMAGED) from error
 
@@ -210,13 +220,20 @@ def _score(finding: Finding | None) -> dict[str, Any] | None:
     """The honest score; null where there is none, or nothing to correct. Its interval is null for a fold correction."""
     if finding is None or finding.content["corrected"] is None:
         return None
-    return {key: finding.content[key] for key in SCORE_KEYS}
+    return _sayable({key: finding.content[key] for key in SCORE_KEYS})
 
 
+@of_ours()
 def finding_document(finding: Finding) -> dict[str, Any]:
     """A finding with its kind, its trial and its date, as `--json` prints it."""
     date = finding.created_at.isoformat()
-    return {"finding": finding.kind, "trial": finding.trial, "date": date, **finding.content}
+    return {"finding": finding.kind, "trial": finding.trial, "date": date, **_sayable(finding.content)}
+
+
+def _sayable(content: dict[str, Any]) -> dict[str, Any]:
+    """The same; a ValueError where JSON cannot say it."""
+    json.dumps(content, allow_nan=False)
+    return content
 
 
 def _document(trial: TrialRecord, keys: Sequence[str]) -> dict[str, Any]:

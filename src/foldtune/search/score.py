@@ -8,6 +8,8 @@ import numpy as np
 from foldtune import refs
 from foldtune.errors import DataError
 from foldtune.search.candidates import Ladder, Means, value
+from foldtune.search.comparison import n_partitions
+from foldtune.search.contamination import beside_defaults
 from foldtune.search.out_of_fold import metric_scorer, n_draws, places, units_of, whole
 from foldtune.search.plan import Plan
 from foldtune.search.result import best_trial
@@ -32,7 +34,7 @@ def honest_score(
     means: Means,
     *,
     lacking: str = NO_ANSWERS,
-) -> Any:
+) -> dict[str, Any]:
     """What the finding "score" says.
 
     Args:
@@ -134,7 +136,8 @@ def _by_bootstrap(
 def _gain(plan: Plan, found: Corrected, default: TrialRecord | None) -> dict[str, Any] | None:
     """By how much the chosen configuration beats that of defaults, on rows that chose neither.
 
-    It is put into words only where nothing is left of the optimism: an effect is never claimed of noise.
+    It is put into words only where nothing is left of the optimism: an effect is never claimed of noise. What another
+    partition and other seeds would change is not in the draws, so one partition says "leaning" at most.
     """
     if default is None or len(found.gains) == 0:
         return None
@@ -142,7 +145,8 @@ def _gain(plan: Plan, found: Corrected, default: TrialRecord | None) -> dict[str
     worse, better = float((found.gains < -rope).mean()), float((found.gains > rope).mean())
     same = max(0.0, 1.0 - worse - better)
     interval = percentiles(found.gains, LEVEL)
-    says = verdict(worse, same, better, at_most_leaning=len(plan.folds) < 2) if not _has_residual(plan) else None
+    leaning = n_partitions(plan.folds) == 1
+    says = verdict(worse, same, better, at_most_leaning=leaning) if not _has_residual(plan) else None
     if interval[0] <= 0 <= interval[1] and says not in ("the same", "leaning the same"):
         says = "cannot tell"
     return {
@@ -157,6 +161,12 @@ def _gain(plan: Plan, found: Corrected, default: TrialRecord | None) -> dict[str
     }
 
 
+def _bare_gain(default: TrialRecord, mean: float) -> dict[str, Any]:
+    """The gain where there are no draws: no more than its size can be said."""
+    nothing = dict.fromkeys(("interval", "worse", "same", "better", "rope", "verdict"))
+    return {"over": default.number, "mean": mean, **nothing}
+
+
 def _by_folds(plan: Plan, tried: Sequence[TrialRecord], best: TrialRecord, reason: str) -> dict[str, Any]:
     """Without predictions: the fold correction, where there are folds to compare."""
     if len(plan.folds) < 2:
@@ -165,12 +175,16 @@ def _by_folds(plan: Plan, tried: Sequence[TrialRecord], best: TrialRecord, reaso
         trial.scores[:, 0] for trial in tried if trial.values is not None and trial.scores is not None
     ]
     optimism = fold_correction(np.stack(table), plan.directions[0])
+    sign = 1.0 if plan.directions[0] == "maximize" else -1.0
+    corrected = value(best) - sign * optimism
+    default = next((trial for trial in tried if trial.number == 0 and trial.values is not None), None)
     said, lost = _said(plan), len(tried) - len(table)
     pruned = [f"{lost} pruned trials are not in it: the correction does not know that they were tried."] if lost else []
     return {
         **said,
-        "corrected": value(best) - optimism if plan.directions[0] == "maximize" else value(best) + optimism,
+        "corrected": corrected,
         "optimism": optimism,
+        "gain": None if default is None else _bare_gain(default, sign * (corrected - value(default))),
         "method": "fold correction",
         "label": f"{FALLBACK}; {said['label']}",
         "reason": reason,
@@ -181,9 +195,9 @@ def _by_folds(plan: Plan, tried: Sequence[TrialRecord], best: TrialRecord, reaso
 def _said(plan: Plan) -> dict[str, Any]:
     """Label and headline."""
     rows = np.unique(places(plan.folds).row)
-    classes = plan.dataset.target[rows] if plan.dataset.task == "classification" else None
-    rarest = None if classes is None else int(np.bincount(classes, minlength=plan.dataset.n_outputs).min())
-    headline, label = labels.headline(len(rows), rarest), labels.label(sampler_name(plan), len(rows))
+    rarest = min(plan.dataset.class_counts(rows).values(), default=None)
+    headline = labels.headline(len(rows), rarest)
+    label = labels.label(sampler_name(plan), len(rows), enqueued=bool(beside_defaults(plan)))
     return {"label": f"{FEW}; {label}" if headline == "interval" else label, "headline": headline}
 
 

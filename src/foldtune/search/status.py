@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from foldtune.search.numbers import epochs
+from foldtune.search.numbers import epochs, number
 from foldtune.search.result import value
 from foldtune.store.records import RepeatRecord, TrialRecord
 from foldtune.train.stopping import fold_mean
@@ -104,11 +104,11 @@ def news(trial: TrialRecord, objective: str) -> str:
         >>> import numpy as np
         >>> scores = np.array([[0.5], [0.25]])
         >>> news(TrialRecord(3, "pruned", "sampled", False, {}, {}, {}, epochs=9, scores=scores), "f1")
-        'trial 3 pruned after 9 epochs: f1 0.375'
+        'trial 3 pruned after 9 epochs: f1 0.3750'
     """
     found = value(trial)
     reason = trial.failure and f"{trial.failure.kind}: {trial.failure.message}"
-    outcome = reason or ("" if found is None else f"{objective} {found:.6g}")
+    outcome = reason or ("" if found is None else f"{objective} {number(found)}")
     return f"trial {trial.number} {trial.state} after {epochs(trial.epochs)}: {outcome}"
 
 
@@ -119,9 +119,9 @@ def news_again(repeat: RepeatRecord, objective: str) -> str:
         >>> import numpy as np
         >>> scores = np.array([[0.5], [0.25]])
         >>> news_again(RepeatRecord(3, 1, "complete", epochs=9, scores=scores), "f1")
-        'trial 3 on partition 1 complete after 9 epochs: f1 0.375'
+        'trial 3 on partition 1 complete after 9 epochs: f1 0.3750'
     """
-    outcome = f"{objective} {fold_mean(repeat.scores[:, 0]):.6g}" if repeat.scores is not None else ""
+    outcome = f"{objective} {number(fold_mean(repeat.scores[:, 0]))}" if repeat.scores is not None else ""
     reason = repeat.failure and f"{repeat.failure.kind}: {repeat.failure.message}"
     start = f"trial {repeat.trial} on partition {repeat.repeat} {repeat.state}"
     return f"{start} after {epochs(repeat.epochs)}: {reason or outcome}"

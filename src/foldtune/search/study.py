@@ -5,23 +5,18 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from foldtune import space
-from foldtune.errors import StoreError
 from foldtune.search import optuna_copy
-from foldtune.search.definition import continued, new_record
-from foldtune.search.doubts import warn
+from foldtune.search.definition import stored_record
 from foldtune.search.finalists import by_key, missing, wanted
 from foldtune.search.findings import conclude
 from foldtune.search.keeping import keep
 from foldtune.search.mirror import Mirror
-from foldtune.search.note import markdown
-from foldtune.search.optuna_parts import most_epochs, rungs
+from foldtune.search.optuna_view import make_mirror, make_view
 from foldtune.search.place import is_dead, this_place
 from foldtune.search.plan import Plan
 from foldtune.search.publisher import Publisher
-from foldtune.search.result import read_result
 from foldtune.search.stored import check_trials
 from foldtune.search.trials import Trials
-from foldtune.spec.fingerprint import changed
 from foldtune.spec.schema import AnswersChoice, SearchSpec
 from foldtune.store.artifacts import Artifacts, default_url
 from foldtune.store.publishing import Copy
@@ -104,10 +99,6 @@ class OpenStudy:
         """Trials that other search loops train, or are about to ask."""
         return self.trials.others
 
-    @property
-    def finished(self) -> list[TrialRecord]:
-        return [trial for trial in self.trials.values() if trial.finished_at is not None]
-
     def reserve(self, count: int) -> None:
         """Take the next numbers: at most so many, and as many as the budget has left."""
         self.store.reserve(self.lease, count, self.search.trials)
@@ -130,7 +121,7 @@ class OpenStudy:
             self.trials.put(trial)
         self.means |= {trial.number: dict(changes.means.get(trial.number, {})) for trial in fresh}
         if again:  # for Optuna, what has ended has ended
-            self.mirror = _mirror(self.plan)
+            self.mirror = make_mirror(self.plan)
             self.mirror.follow([trial for _, trial in sorted(self.trials.items())], self.means)
         else:
             self.mirror.follow(fresh, changes.means)
@@ -195,7 +186,7 @@ class OpenStudy:
         self.refresh()
         uuid, name = self.record.uuid, self.record.name
         conclude(self.plan, self.store, uuid, trials=self.trials, means=self.means, tick=self.tick)
-        optuna_copy.note(self.store, name, markdown(read_result(self.store, name)))
+        optuna_copy.note(self.store, name)
 
     def _is_ours(self, number: int) -> bool:
         return number in self.trials and self.trials[number].lease == self.lease.token
@@ -223,14 +214,14 @@ def open_study(
         ResumeError: the stored study has another definition, other data or other splits; nothing was changed.
         StoreError: Optuna has a study of that name already; nothing was changed.
     """
-    mirror = _mirror(plan)
+    mirror = make_mirror(plan)
     optuna_copy.create_tables(store)
-    record = _record(plan, store, workers)
+    record = stored_record(plan, store, workers)
     with ExitStack() as undo:
         lease = store.acquire(record.uuid, this_place(), LEASE_S)
         undo.callback(store.release, lease)
         kept = Artifacts(artifacts or default_url(str(store.engine.url)), record.uuid)
-        study = OpenStudy(plan, record, store, lease, mirror, _copy(plan, mirror), kept)
+        study = OpenStudy(plan, record, store, lease, mirror, make_view(plan, mirror), kept)
         if retry_failed:
             store.retry(lease)
         study.take_over()
@@ -242,44 +233,3 @@ def open_study(
         study.artifacts.keep(running | study.confirming)
         undo.pop_all()
     return study
-
-
-def _copy(plan: Plan, mirror: Mirror) -> Copy:
-    labels = (metric.label for metric in plan.metrics)
-    objectives = dict(zip(labels, plan.directions, strict=False))  # the objectives come first
-    steps = rungs(most_epochs(plan.space))
-    return optuna_copy.make_copy(plan.spec.name, objectives=objectives, distributions=mirror.distributions, rungs=steps)
-
-
-def _record(plan: Plan, store: Store, workers: int) -> StudyRecord:
-    """The stored study of that name with the budget that is asked for, or a new one; another search loop may create it
-    meanwhile."""
-    name = plan.spec.name
-    if name not in {summary.name for summary in store.studies()}:
-        warn(plan)
-        record = new_record(plan, workers)
-        optuna_copy.check_free(store, name)
-        try:
-            store.create_study(record)
-        except StoreError:
-            if name not in {summary.name for summary in store.studies()}:
-                raise
-        else:
-            return record
-    stored = store.study(name)
-    record = continued(stored, plan)
-    if changed(stored.spec, record.spec):
-        store.update_spec(record.uuid, record.spec)
-    return record
-
-
-def _mirror(plan: Plan) -> Mirror:
-    search = plan.spec.search
-    return Mirror(
-        plan.spec.name,
-        plan.directions,
-        tree=plan.space,
-        seed=search.seed,
-        sampler=search.sampler.node if search.sampler else None,
-        pruner=search.pruner.node if search.pruner else None,
-    )

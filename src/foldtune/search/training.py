@@ -38,6 +38,7 @@ class Training:
     def __post_init__(self) -> None:
         self._next_save = time.monotonic() + self.saved_every_s
         self._unsaved: set[str] = set()
+        self._lapped = time.monotonic()
 
     def saved(self, job: Job, epochs: int) -> Saved | None:
         """A job's newest checkpoint that it can go on from.
@@ -80,6 +81,12 @@ class Training:
         ended = time.monotonic()
         rest = max(self.saved_every_s, (ended - began) / SAVING_SHARE) if self.saved_every_s else 0.0
         self._next_save = ended + rest
+
+    def lap(self) -> float:
+        """Seconds since the last call, or since this was made."""
+        now = time.monotonic()
+        lap, self._lapped = now - self._lapped, now
+        return lap
 
     def clean_up(self, ended: Collection[int], *, whole: bool) -> None:
         """Delete checkpoints that are of no use any more.

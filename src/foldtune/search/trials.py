@@ -39,7 +39,7 @@ class Trials(Mapping[int, TrialRecord]):
         return len(self._all)
 
     @property
-    def finished(self) -> int:
+    def n_finished(self) -> int:
         """How many are complete, pruned or failed."""
         return len(self) - self.counts["running"] - self.counts["waiting"]
 

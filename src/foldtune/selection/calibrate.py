@@ -128,6 +128,17 @@ def softmax(logits: Floats) -> Floats:
     return probabilities
 
 
+def sigmoid(logits: Floats) -> Floats:
+    """Probabilities, of the same shape, exact however small they are.
+
+    Example:
+        >>> sigmoid(np.array([0.0, -65504.0])).tolist()
+        [0.5, 0.0]
+    """
+    probabilities: Floats = np.exp(-np.logaddexp(0, -logits))
+    return probabilities
+
+
 def cv_plus(predictions: Floats, residuals: Floats, fold: Rows, level: float) -> tuple[Floats, Floats]:
     """Intervals for new rows from the K fold models: CV+.
 

@@ -8,7 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from foldtune.selection.resampling import Units, draw_counts
+from foldtune.selection.scorers import Scorer
 from foldtune.values import Direction, Floats, Rows
+
+DRAWS = 50
+"""Bootstrap samples of the rows, for deviations."""
 
 PERFECT = {"maximize": 1.0, "minimize": 0.0}
 """The best score that there is: nothing passes an accuracy, an area or R² of 1, and a loss of 0."""
@@ -57,6 +62,26 @@ def reference_trials(complete: NDArray[np.bool_], exempt: NDArray[np.bool_]) -> 
     """
     both = complete & exempt
     return np.flatnonzero(both if both.any() else complete)
+
+
+def shrinkage(scorer: Scorer, units: Units, reference: Rows, generator: np.random.Generator) -> Floats:
+    """The largest deviation of a reference trial's score by its rows, as a share of each trial's.
+
+    Args:
+        scorer: the metric of C trials.
+        units: what a draw takes as a whole.
+        reference: columns of the reference trials.
+        generator: of the draws.
+
+    Returns:
+        What `align` takes as `shrink`, shape (C,); 1 where a trial's score does not deviate.
+    """
+    scores = scorer.every(draw_counts(units, DRAWS, generator))
+    known = scores[np.isfinite(scores).all(axis=1)]
+    deviations = known.std(axis=0) if len(known) else np.zeros(scores.shape[1])
+    largest = deviations[reference].max(initial=0.0)
+    shares: Floats = np.divide(largest, deviations, out=np.ones(len(deviations)), where=deviations > 0)
+    return shares
 
 
 def align(

@@ -22,9 +22,9 @@ def scorer_of(metric: str, *, target: Target, predictions: Floats | Sequence[Flo
 
     Args:
         metric: scikit-learn's name without `_score`, with default arguments.
-        target: class codes 0 .. O-1, shape (N,), or values, shape (N, T).
-        predictions: of C trials, out of fold: probabilities, shape (C, N, O), or values, shape (C, N, T); a sequence
-            that makes each trial's when it is asked for takes the memory of one.
+        target: class codes 0 .. O-1, shape (N,), 0 and 1 of several labels, or values, shape (N, T).
+        predictions: of C trials, out of fold: probabilities, shape (C, N, O), those of several labels, or values, shape
+            (C, N, T); a sequence that makes each trial's when it is asked for takes the memory of one.
         fold: the fold that validates each row, shape (N,).
 
     Returns:
@@ -37,7 +37,7 @@ def scorer_of(metric: str, *, target: Target, predictions: Floats | Sequence[Flo
         >>> scorer_of("cohen_kappa", target=target, predictions=guesses, fold=np.array([0, 1])) is None
         True
     """
-    if metric == "roc_auc" and predictions[0].shape[1] == 2:
+    if metric == "roc_auc" and target.ndim == 1 and predictions[0].shape[1] == 2:
         return BinaryRanking(np.stack([trial[:, 1] for trial in predictions], axis=1), target == 1, fold)
     if metric not in _KNOWN:
         return None
@@ -60,8 +60,8 @@ def row_values(metric: str, target: Target, predictions: Floats) -> Floats:
 
     Args:
         metric: one that `is_row_mean`.
-        target: class codes 0 .. O-1, shape (N,), or values, shape (N, T).
-        predictions: probabilities, shape (N, O), or values, shape (N, T).
+        target: class codes 0 .. O-1, shape (N,), 0 and 1 of several labels, or values, shape (N, T).
+        predictions: probabilities, shape (N, O), those of several labels, or values, shape (N, T).
 
     Returns:
         A number for each row, shape (N,).
@@ -75,19 +75,35 @@ def row_values(metric: str, target: Target, predictions: Floats) -> Floats:
 
 
 def _log_loss(target: Target, predictions: Floats) -> Floats:
-    own = np.take_along_axis(predictions, target.astype(np.int64)[:, None], axis=1)[:, 0]
-    return -np.log(np.clip(own, EPSILON, 1 - EPSILON))
+    """Of several labels the mean over them."""
+    if target.ndim == 2:
+        own = np.where(target == 1, predictions, 1 - predictions)  # (N, T)
+    else:
+        own = np.take_along_axis(predictions, target.astype(np.int64)[:, None], axis=1)  # (N, 1)
+    losses: Floats = -np.log(np.clip(own, EPSILON, 1 - EPSILON)).mean(axis=1)
+    return losses
 
 
 def _brier(target: Target, predictions: Floats) -> Floats:
-    """Of the second class where there are two, else summed over classes."""
+    """Of the second class where there are two, else summed over classes; of several labels the mean over them."""
+    if target.ndim == 2:
+        return _mean(_squares(target, predictions))
     errors = (predictions - _members(target, predictions.shape[1])) ** 2
     return errors[:, 1] if errors.shape[1] == 2 else errors.sum(axis=1)
 
 
 def _hits(target: Target, predictions: Floats) -> Floats:
-    losses: Floats = (predictions.argmax(axis=1) == target).astype(np.float64)
-    return losses
+    hits: Floats = (_wrong(target, predictions) == 0).astype(np.float64)
+    return hits
+
+
+def _wrong(target: Target, predictions: Floats) -> Floats:
+    """Whether the most probable class is another, 0 or 1; of several labels the share that is wrong."""
+    if target.ndim == 1:
+        wrong: Floats = (predictions.argmax(axis=1) != target).astype(np.float64)
+        return wrong
+    shares: Floats = ((predictions > 0.5) != (target == 1)).mean(axis=1)
+    return shares
 
 
 def _hits_by_class(target: Target, predictions: Floats) -> Floats:
@@ -153,6 +169,7 @@ _KNOWN: Mapping[str, tuple[RowValues, Callable[[Floats], Floats]]] = MappingProx
         "log_loss": (_log_loss, _same),
         "brier_score_loss": (_brier, _same),
         "accuracy": (_hits, _same),
+        "hamming_loss": (_wrong, _same),
         "balanced_accuracy": (_hits_by_class, _mean_recall),
         "mean_absolute_error": (_absolute, _same),
         "mean_squared_error": (_squares, _mean),

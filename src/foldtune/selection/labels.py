@@ -17,7 +17,8 @@ FEW_GROUPS = 20
 
 CORRECTED = "corrected for selection"
 RESIDUAL = "residual optimism possible"
-ADAPTIVE = "corrected for selection, not for adaptive search; " + RESIDUAL
+ADAPTIVE = f"{CORRECTED}, not for adaptive search; {RESIDUAL}"
+ENQUEUED = f"{CORRECTED}, not for how enqueued parameters were found; {RESIDUAL}"
 
 MEANING = (
     "The expected score of this procedure's chosen configuration, trained on (k-1)/k of data like yours; "
@@ -25,7 +26,7 @@ MEANING = (
 )
 
 
-def label(sampler: str, n_rows: int) -> str:
+def label(sampler: str, n_rows: int, *, enqueued: bool = False) -> str:
     """What a corrected score is corrected for.
 
     Later trials of an adaptive sampler were built from earlier out-of-fold scores, which no resampling of rows repairs:
@@ -34,6 +35,8 @@ def label(sampler: str, n_rows: int) -> str:
     Args:
         sampler: the class name of the study's sampler; any that is not known is taken for adaptive.
         n_rows: rows with out-of-fold predictions.
+        enqueued: whether the search began with parameters of the user's: an earlier search may have found them on these
+            rows.
 
     Example:
         >>> label("RandomSampler", 1000)
@@ -45,6 +48,8 @@ def label(sampler: str, n_rows: int) -> str:
     """
     if sampler not in NOT_ADAPTIVE:
         return ADAPTIVE
+    if enqueued:
+        return ENQUEUED
     return CORRECTED if n_rows >= FEW_ROWS else f"{CORRECTED}; {RESIDUAL}"
 
 
@@ -95,7 +100,7 @@ class Explanation:
     """A number in plain words.
 
     Args:
-        title: what it is called where it is printed.
+        title: the words that stand where it is printed.
         text: what it means.
         source: where it comes from.
     """
@@ -107,30 +112,63 @@ class Explanation:
 
 EXPLANATIONS: Mapping[str, Explanation] = MappingProxyType(
     {
+        "sd": Explanation(
+            "± sd",
+            "The standard deviation of a trial's fold scores. It is not the error of their mean: folds share training "
+            "rows.",
+            "Bengio and Grandvalet 2004",
+        ),
+        "epochs": Explanation(
+            "epochs",
+            "How long a trial was trained. A fold's score is read at the epoch that is best on the other folds' mean "
+            "curve: its own best epoch would flatter, by 0.13 in accuracy where folds have 40 rows and nothing is "
+            "learned. The final model trains to the best epoch of all folds' mean curve.",
+            "foldtune's own simulation: experiment 4 of docs/honesty.md",
+        ),
+        "training loss": Explanation(
+            "training loss",
+            "The mean loss of an epoch's batches, over folds, while the weights moved: of rows that the nets train on, "
+            "so it says nothing of others.",
+            "the study's own `loss`",
+        ),
+        "forecast": Explanation(
+            "time, at most",
+            "The time of one epoch of trial 0 on a part of the rows, measured now, times the rows, folds and epochs of "
+            "all trials and of their confirmation, dealt over the training processes.",
+            "measured on this machine",
+        ),
+        "drift": Explanation(
+            "drift",
+            "Whether a model can tell other rows from the study's own: an AUC of 0.5 not at all, of 1 always; p is the "
+            "share of random labellings that are told at least as well. A diagnosis: nothing is left out.",
+            "Lopez-Paz and Oquab 2017, classifier two-sample tests",
+        ),
         "naive": Explanation(
             "naive best",
-            "The best complete trial's own cross-validated score. It was chosen for being large, so it is too good.",
+            "The best complete trial's own cross-validated score. It was chosen for being the best, so it is too good.",
             "Varma and Simon 2006; Cawley and Talbot 2010",
         ),
         "corrected": Explanation(
-            "corrected score",
+            "corrected",
             "What the chosen configuration can be expected to score: the choice is repeated on 1000 bootstrap samples "
             "of the rows, each time scored on the rows left out.",
-            "Tsamardinos, Greasidou and Borboudakis 2018 (BBC-CV); pruned trials aligned by the gains of exempt ones",
+            "Tsamardinos, Greasidou and Borboudakis 2018 (BBC-CV); pruned trials aligned by exempt ones",
         ),
         "optimism": Explanation(
-            "optimism",
-            "By how much the naive best flatters: its distance to the corrected score.",
+            "flatters by",
+            "The naive best's optimism: its distance to the corrected score.",
             "the difference of the two",
         ),
         "interval": Explanation(
             "95% interval",
-            "Where the chosen configuration's true score lies: the middle 95% of the 1000 bootstrap scores. Whole "
-            "groups or stretches of time are drawn where the data have them, and classes keep their shares.",
-            "Tsamardinos, Greasidou and Borboudakis 2018, percentile interval",
+            "Where the true value probably lies. Of what is corrected, and over default: the middle 95% of the 1000 "
+            "bootstrap samples; whole groups or stretches of time are drawn where the data have them, and classes keep "
+            "their shares. Of a locked test: the same for its rows. Of nested cross-validation, and between two "
+            "trials: Student's, from fold scores, widened for the training rows that folds share.",
+            "Tsamardinos, Greasidou and Borboudakis 2018, percentile interval; Nadeau and Bengio 2003",
         ),
         "label": Explanation(
-            "label",
+            "corrected for selection",
             "What the score is corrected for. An adaptive sampler builds trials from earlier scores, and that part of "
             "the optimism stays: only rows that no trial has touched, or nested cross-validation, are free of it.",
             "Tsamardinos, Greasidou and Borboudakis 2018; foldtune's own simulations",
@@ -147,15 +185,16 @@ EXPLANATIONS: Mapping[str, Explanation] = MappingProxyType(
             "Dwork et al. 2015 on why a second look costs",
         ),
         "nested": Explanation(
-            "nested cross-validation",
-            "The whole search, repeated inside each outer fold, scored on rows that it never saw: the score of the "
-            "procedure, not of one configuration.",
+            "nested",
+            "Nested cross-validation: the whole search, repeated inside each outer fold, scored on rows that it never "
+            "saw. The score of the procedure, not of one configuration.",
             "Varma and Simon 2006",
         ),
         "confirmation": Explanation(
-            "confirmed mean",
-            "The best trials are trained again on fresh partitions with fresh seeds; the winner has the best mean of "
-            "all. What the rows themselves flatter by, no repeat removes.",
+            "confirmed",
+            "The best trials are trained again on fresh partitions with fresh seeds, or with fresh seeds alone where "
+            "the splitter has no randomness; the winner has the best mean of all. What the rows themselves flatter by, "
+            "no repeat removes.",
             "foldtune's own simulations",
         ),
         "alike": Explanation(
@@ -164,36 +203,42 @@ EXPLANATIONS: Mapping[str, Explanation] = MappingProxyType(
             "Nadeau and Bengio 2003",
         ),
         "run to run": Explanation(
-            "run-to-run deviation",
+            "run to run",
             "How much a trial's value changes when only its partition and seeds do.",
             "two-way analysis of variance over confirmed trials and repeats",
         ),
         "gain": Explanation(
-            "gain over the default",
+            "over default",
             "How much better the chosen configuration is than that of defaults, on rows that chose neither: from the "
             "same bootstrap samples as the corrected score. It is put into words only where the label leaves no "
             "optimism.",
             "Tsamardinos, Greasidou and Borboudakis 2018; Schneider, Bischl and Feurer 2025",
         ),
-        "comparison": Explanation(
-            "worse, the same, better",
-            "Probabilities that one configuration is worse than another, practically the same, or better. The scores "
-            "of one cross-validation share training rows, which widens the distribution; one run of five folds says "
-            '"leaning" at most. A trial that was picked for its lead leads by chance, too: a difference is put into '
-            "words only where p, times the number of other complete trials, is small.",
-            "Nadeau and Bengio 2003; Corani and Benavoli 2015; Benavoli et al. 2017; Holm 1979",
+        "advantage": Explanation(
+            "advantage",
+            "The mean difference of two trials on the splits that both were trained on, above 0 where the first is "
+            "better.",
+            "the difference of the two",
         ),
-        "simple": Explanation(
-            "preferred for simplicity",
+        "p": Explanation(
+            "corrected t",
+            "The paired t-test, its variance widened for the training rows that splits share. A trial that was picked "
+            "for its lead leads by chance, too: the second p is the first times the number of other trials, of which "
+            "pruned ones might have led as well.",
+            "Nadeau and Bengio 2003; Holm 1979",
+        ),
+        "comparison": Explanation(
+            "the same",
+            "Worse, the same, better: the probabilities that the first trial's configuration is worse than the other's "
+            "by more than counts, practically the same, or better. One partition says "
+            '"leaning" at most, and a difference is put into words only where the second p is small.',
+            "Corani and Benavoli 2015; Benavoli et al. 2017",
+        ),
+        "prefer": Explanation(
+            "prefer",
             "The cheapest confirmed trial that is not likely to be worse than the best by more than counts. A "
             "preference: it gives up some expected score.",
             "Chen and Yang 2021 on its cost",
-        ),
-        "epoch": Explanation(
-            "chosen epoch",
-            "Each fold's epoch is chosen on the other folds' mean curve, as its own best epoch would flatter by 0.03 "
-            "to 0.13 on small data. The final model trains to the best epoch of all folds' mean curve.",
-            "foldtune's own simulations",
         ),
         "temperature": Explanation(
             "temperature",
@@ -207,7 +252,7 @@ EXPLANATIONS: Mapping[str, Explanation] = MappingProxyType(
             "Guo, Pleiss, Sun and Weinberger 2017",
         ),
         "prediction interval": Explanation(
-            "prediction interval",
+            "90% of values",
             "Where a new row's value lies, by the errors on rows that the models did not train on. With the fold "
             "models kept (CV+) a 90% interval holds at least about 80% of new rows, and usually 90%; around a "
             "refitted model there is no guarantee. Groups and time have none.",

@@ -11,7 +11,6 @@ from foldtune.values import Direction, Floats
 
 MOST_FINALISTS = 10
 REPEATS = 2
-THOROUGH_REPEATS = 4
 SHARE_OF_ERROR = 0.5
 """Runs that differ by less than this share of the score's standard error are as good as one."""
 

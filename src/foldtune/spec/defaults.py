@@ -10,7 +10,11 @@ OPTIMIZER = {
     "lr": {"float": [1e-4, 3e-2], "log": True},
     "weight_decay": {"float": [1e-6, 1e-1], "log": True},
 }
-LOSSES: Mapping[Task, str] = {"classification": "CrossEntropyLoss", "regression": "MSELoss"}
+LOSSES: Mapping[Task, str] = {
+    "classification": "CrossEntropyLoss",
+    "multilabel": "BCEWithLogitsLoss",
+    "regression": "MSELoss",
+}
 EPOCHS = 50
 
 

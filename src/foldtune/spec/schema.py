@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, PositiveInt, Tag, model_validator
 
+from foldtune.values import Task
+
 SEARCHABLE = ("model", "loss", "optimizer", "scheduler", "regularization", "preprocessing", "augmentation", "training")
 """The sections in which a leaf may be a domain."""
 
@@ -110,7 +112,7 @@ class DataSpec(Section):
     arrays: Any = Field(None, description=".npz or .npy file; a mapping of NumPy arrays X and y in Python")
     features: str | None = Field(None, description="name of the input array in an .npz file; default X")
     target: Column | Columns | None = Field(None, description="the column (or columns) to predict")
-    task: Literal["classification", "regression"] | None = Field(None, description="inferred from the target")
+    task: Task | None = Field(None, description="inferred from the target")
     drop: Columns = Field((), description="columns left out")
     numeric: Columns = Field((), description="columns read as numbers whatever they look like")
     categorical: Columns = Field((), description="columns read as categories whatever they look like")

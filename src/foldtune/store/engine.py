@@ -3,13 +3,14 @@
 import logging
 import sqlite3
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
-from foldtune.errors import StoreError, nearest
+from foldtune.errors import NoTablesError, StoreError, nearest
 from foldtune.store.border import redact, reported
 
 BUSY_TIMEOUT_S = 60
@@ -41,17 +42,24 @@ _MYSQL_SESSION = (
 """What does not fit is an error, and every table has transactions, whatever the server was set to."""
 
 
-def configure_sqlite(engine: Engine, *, wal: bool = True) -> None:
-    """Set up every connection of an engine, Optuna's too, for many processes on one SQLite file; others are left alone.
-
-    Write-ahead logging, `synchronous=NORMAL`, a wait of 60 s for the write lock, and foreign keys.
+def configure(engine: Engine, *, wal: bool = True) -> None:
+    """Set up every connection of an engine, Optuna's too, for many processes on one database.
 
     Args:
         engine: connections in its pool are closed, so that all in use from now on are set up.
-        wal: turn write-ahead logging on; the file remembers it.
+        wal: turn write-ahead logging on in SQLite; the file remembers it.
     """
-    if engine.dialect.name != "sqlite":
-        return
+    if engine.dialect.name == "sqlite":
+        _configure_sqlite(engine, wal)
+    if engine.dialect.name in MYSQL:
+        _configure_mysql(engine)
+    if engine.dialect.name == "postgresql":
+        _configure_postgres(engine)
+    engine.dispose()
+
+
+def _configure_sqlite(engine: Engine, wal: bool) -> None:
+    """Write-ahead logging, `synchronous=NORMAL`, a wait of 60 s for the write lock, and foreign keys."""
 
     @event.listens_for(engine, "connect")
     def set_up(connection: Any, _: object) -> None:
@@ -60,8 +68,6 @@ def configure_sqlite(engine: Engine, *, wal: bool = True) -> None:
             _enter_wal(connection)
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA foreign_keys = ON")
-
-    engine.dispose()
 
 
 def connect(url: str, *, create: bool) -> Engine:
@@ -79,13 +85,9 @@ def connect(url: str, *, create: bool) -> Engine:
         _check_file(parsed, create)
     with reported(parsed):
         engine = _engine(parsed)
-    configure_sqlite(engine, wal=create)
+    configure(engine, wal=create)
     if engine.dialect.name == "sqlite":
         _own_transactions(engine)
-    if engine.dialect.name in MYSQL:
-        _configure_mysql(engine)
-    if engine.dialect.name == "postgresql":
-        _configure_postgres(engine)
     with reported(parsed), engine.connect():
         return engine
 
@@ -134,7 +136,7 @@ def _check_file(url: URL, create: bool) -> None:
         )
     if not create and not file.exists():
         hint = "Check `--storage` and the working folder; `foldtune run` creates a database."
-        raise StoreError.of((), f"there is no database at {file}", hint=hint)
+        raise NoTablesError.of((), f"there is no database at {file}", hint=hint)
 
 
 def _own_transactions(engine: Engine) -> None:
@@ -147,14 +149,30 @@ def _own_transactions(engine: Engine) -> None:
 
 
 def _configure_postgres(engine: Engine) -> None:
-    """Set up every connection."""
+    """Have the server undo a transaction whose process stands still, wherever it was stopped.
+
+    The server's limits count while it waits for the beginning of a message, and while nobody takes its answer; but not
+    after a message that another one shall follow. So nothing is sent ahead of the answers: psycopg's `executemany`
+    would, and a statement that is not prepared travels in two messages.
+    """
     logging.getLogger("psycopg").addFilter(_is_news)
+    engine.dialect.use_insertmanyvalues_wo_returning = True  # many rows in one statement
+    engine.dialect.supports_sane_multi_rowcount = False
 
     @event.listens_for(engine, "connect")
     def set_up(connection: Any, _: object) -> None:
+        if engine.dialect.driver == "psycopg":
+            connection.prepare_threshold = 0
         with connection.cursor() as cursor:
-            cursor.execute(f"SET idle_in_transaction_session_timeout = {1000 * IDLE_S}")
+            cursor.execute(f"SET idle_in_transaction_session_timeout = {1000 * IDLE_S:.0f}")
+            cursor.execute(f"SET tcp_user_timeout = {1000 * IDLE_S:.0f}")
         connection.commit()
+
+    @event.listens_for(engine, "do_executemany")
+    def execute_one_by_one(cursor: Any, statement: str, rows: Sequence[Any], _: object) -> bool:
+        for row in rows:
+            cursor.execute(statement, row)
+        return True
 
 
 def _is_news(record: logging.LogRecord) -> bool:
@@ -169,8 +187,9 @@ def _configure_mysql(engine: Engine) -> None:
     def set_up(connection: Any, _: object) -> None:
         with connection.cursor() as cursor:
             cursor.execute(_MYSQL_SESSION)
-            if getattr(engine.dialect, "is_mariadb", False):  # MySQL has nothing like it
-                cursor.execute(f"SET SESSION idle_transaction_timeout = {IDLE_S}")
+            # MySQL knows no limit for transactions alone: it closes idle connections, which the pool makes anew
+            limit = "idle_transaction_timeout" if getattr(engine.dialect, "is_mariadb", False) else "wait_timeout"
+            cursor.execute(f"SET SESSION {limit} = {IDLE_S}")
 
     @event.listens_for(engine, "before_cursor_execute", retval=True)
     def name_collation(*execution: Any) -> tuple[str, Any]:

@@ -1,5 +1,6 @@
 """What is read of a study, each in one transaction."""
 
+import math
 from collections.abc import Collection, Sequence
 from typing import Any, get_args
 
@@ -8,6 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, func, select
 from foldtune.errors import StoreError, nearest
 from foldtune.store import records, rows
 from foldtune.store.border import redact
+from foldtune.store.codec import DAMAGED
 from foldtune.store.records import Changes, Curves, StudyRecord, StudySummary, TrialRecord
 from foldtune.store.tables import AnswersRow, CurveRow, FindingRow, FoldRow, RepeatRow, StudyRow, TrialRow
 from foldtune.values import Fold, OutOfFold, TrialState
@@ -38,9 +40,24 @@ def studies(connection: Connection) -> list[StudySummary]:
     return [_summary(row, states.get(row.id, {})) for row in found]
 
 
+def tick(connection: Connection, uuid: str) -> int:
+    """The study's."""
+    return connection.scalars(select(StudyRow.tick).where(StudyRow.id == study_id(connection, uuid))).one()
+
+
 def seconds(connection: Connection, uuid: str) -> float:
     """Time that searches have spent on a study."""
     return connection.scalars(select(StudyRow.seconds).where(StudyRow.id == study_id(connection, uuid))).one()
+
+
+def trained(connection: Connection, name: str) -> tuple[float, int]:
+    """Seconds that a study's jobs took, in training and scoring, and its trials that have ended; none where it is not
+    there."""
+    of = select(StudyRow.id).where(StudyRow.name == name).scalar_subquery()
+    spent = select(func.sum(TrialRow.seconds), func.count(TrialRow.finished_at)).where(TrialRow.study_id == of)
+    again = select(func.sum(RepeatRow.seconds)).where(RepeatRow.study_id == of)
+    seconds, ended = connection.execute(spent).one()
+    return math.fsum(each for each in (seconds, connection.scalars(again).one()) if each == each), ended
 
 
 def trials(connection: Connection, uuid: str) -> list[TrialRecord]:
@@ -132,12 +149,14 @@ def repeats(connection: Connection, uuid: str) -> list[records.RepeatRecord]:
     return [rows.repeat_record(row) for row in connection.execute(of.order_by(RepeatRow.trial, RepeatRow.repeat))]
 
 
-def answers(connection: Connection, uuid: str, repeat: int) -> dict[int, OutOfFold]:
-    """The answers of all trials on one partition, by trial."""
+def answers(connection: Connection, uuid: str, repeat: int, trial: int | None) -> dict[int, OutOfFold]:
+    """The answers of one trial or of all on one partition, by trial."""
     of = study_id(connection, uuid)
     if not (folds := partition(connection, of, repeat)):
         raise _no_partition(repeat)
     kept = select(AnswersRow).where(AnswersRow.study_id == of, AnswersRow.repeat == repeat)
+    if trial is not None:
+        kept = kept.where(AnswersRow.trial == trial)
     return {row.trial: rows.out_of_fold(row, folds) for row in connection.execute(kept.order_by(AnswersRow.trial))}
 
 
@@ -207,6 +226,9 @@ def _unknown(connection: Connection, name: str) -> StoreError:
 
 
 def _summary(study: Row[Any], states: dict[TrialState, tuple[int, float, float]]) -> StudySummary:
+    if not study.directions:
+        rule = "a stored study must have a direction for each objective"
+        raise StoreError.of(("foldtune_studies", "directions"), rule, "none", DAMAGED)
     _, lowest, highest = states.get("complete", (0, float("nan"), float("nan")))
     best = lowest if study.directions[0] == "minimize" else highest
     search = study.spec.get("search")

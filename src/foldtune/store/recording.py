@@ -15,10 +15,13 @@ from foldtune.store.tables import AnswersRow, CurveRow, FindingRow, FoldRow, Rep
 from foldtune.values import EpochReport, Fold
 
 
-def create_study(connection: Connection, study: StudyRecord) -> None:
-    """Store a new study with its folds."""
+def create_study(connection: Connection, study: StudyRecord, findings: Sequence[Finding] = ()) -> None:
+    """Store a new study with its folds, and findings."""
     stored: Any = connection.execute(insert(StudyRow).values(rows.study_columns(study)))
-    _add_folds(connection, stored.inserted_primary_key.id, 0, study.folds)
+    study_id = stored.inserted_primary_key.id
+    _add_folds(connection, study_id, 0, study.folds)
+    for finding in findings:
+        _add_finding(connection, study_id, finding)
 
 
 def taken(name: str) -> Problem:
@@ -83,18 +86,22 @@ def stored_once(barrier: Barrier) -> Problem:
 
 
 def keep(connection: Connection, uuid: str, finding: Finding) -> None:
-    """Store a finding; where it is stored already, or a newer one in whose place it would come, nothing happens."""
+    """Store a finding; where another process or try has, or a newer one stands in its place, nothing happens."""
     study_id, _ = leases.lock(connection, uuid)
     alike = (FindingRow.study_id == study_id, FindingRow.kind == finding.kind)
-    found = connection.execute(select(FindingRow.tick, FindingRow.created_at).where(*alike)).all()
+    found = connection.execute(select(FindingRow.tick, FindingRow.content).where(*alike)).all()
     if finding.kind in get_args(AuditKind):
-        stands = any(each.created_at == finding.created_at for each in found)
+        stands = any(each.content == finding.content for each in found)
     else:
         stands = any(each.tick > finding.tick for each in found)
         if not stands:
             connection.execute(delete(FindingRow).where(*alike))
     if not stands:
-        connection.execute(insert(FindingRow).values(study_id=study_id, **rows.finding_columns(finding)))
+        _add_finding(connection, study_id, finding)
+
+
+def _add_finding(connection: Connection, study_id: int, finding: Finding) -> None:
+    connection.execute(insert(FindingRow).values(study_id=study_id, **rows.finding_columns(finding)))
 
 
 def _add_folds(connection: Connection, study_id: int, repeat: int, folds: Sequence[Fold]) -> None:
@@ -132,7 +139,8 @@ def _replace(turn: Turn, row: type[RepeatRow | AnswersRow], columns: Sequence[Ma
     keys = [{"of": turn.study_id, "at": each["trial"], "number": each["repeat"]} for each in columns]
     key = (row.study_id == bindparam("of"), row.trial == bindparam("at"), row.repeat == bindparam("number"))
     _execute(turn, delete(row).where(*key), keys)
-    _execute(turn, insert(row), columns)
+    for each in columns:  # answers are large, and servers take no statement of any length
+        turn.connection.execute(insert(row), each)
 
 
 def _execute(turn: Turn, statement: Executable, columns: Sequence[Mapping[str, Any]]) -> None:

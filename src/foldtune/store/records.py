@@ -8,7 +8,7 @@ from typing import Any, Literal
 from foldtune.values import Direction, EpochReport, Failure, Floats, Fold, Origin, OutOfFold, Rows, TrialState
 
 AuditKind = Literal["test", "nested"]
-FindingKind = Literal["score", "confirmation", "calibration", AuditKind]
+FindingKind = Literal["warnings", "score", "confirmation", "calibration", AuditKind]
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,13 +104,13 @@ class RepeatRecord:
     Args:
         trial: its number.
         repeat: the partition, from 1.
-        state: running, complete or failed.
+        state: running, complete or failed; pruned before it began where the partition does not suit the data.
         epochs: epochs trained.
         seconds: time spent training and scoring.
         scores: every metric of each fold at its chosen epoch, shape (K, n_metrics).
         chosen: the epoch whose score counts, per fold, shape (K,).
         engine: the engine that trains it.
-        failure: why it failed.
+        failure: why it failed, or was not begun.
         finished_at: with a time zone; comes back in UTC.
     """
 
@@ -143,11 +143,11 @@ class Kept:
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found out about a study: its honest score, what confirmation said, an audit.
+    """What was found out about a study: what is doubtful, its honest score, what confirmation said, an audit.
 
     Args:
-        kind: scores, confirmations and calibrations replace the one before; audits stay beside each other.
-        trial: the trial that it is about.
+        kind: audits stay beside each other; any other replaces the one before.
+        trial: the trial that it is about, if it is about one.
         content: a JSON tree.
         tick: the study's when it was computed: later writes are not in it.
         created_at: with a time zone; comes back in UTC.

@@ -30,8 +30,8 @@ def put_back(turn: Turn) -> None:
 
 
 def _forget_repeats(turn: Turn) -> None:
-    """Let what failed in the confirmation of a complete trial be trained anew."""
-    failed = (RepeatRow.study_id == turn.study_id, RepeatRow.state == "failed")
+    """Let what failed in the confirmation of a complete trial be trained anew, and what was done without."""
+    failed = (RepeatRow.study_id == turn.study_id, RepeatRow.state.in_(("failed", "pruned")))
     for row in turn.connection.execute(select(RepeatRow.trial, RepeatRow.repeat).where(*failed)).all():
         for table in (CurveRow, RepeatRow):
             of = (table.study_id == turn.study_id, table.trial == row.trial, table.repeat == row.repeat)

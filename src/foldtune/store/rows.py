@@ -10,9 +10,10 @@ import numpy as np
 from foldtune.errors import StoreError
 from foldtune.store.codec import DAMAGED
 from foldtune.store.records import Curves, Finding, Kept, Place, RepeatRecord, StudyRecord, TrialRecord
-from foldtune.values import EpochReport, Failure, Floats, Fold, OutOfFold
+from foldtune.values import EpochReport, Failure, Floats, Fold, OutOfFold, Rows
 
-_DTYPES = {"logits": np.float16, "values": np.float32, "losses": np.float32}
+_TRIALS = "foldtune_trials"
+_DTYPES = {"logits": np.float16, "label logits": np.float16, "values": np.float32, "losses": np.float32}
 
 
 def study_columns(study: StudyRecord) -> dict[str, Any]:
@@ -30,6 +31,10 @@ def fold_columns(repeat: int, folds: Sequence[Fold]) -> list[dict[str, Any]]:
 
 def partition(folds: Sequence[Any]) -> tuple[Fold, ...]:
     """The partition of the rows of its folds, in order."""
+    for fold in folds:
+        if not (len(fold.train) and len(fold.valid)):
+            rule, found = "a stored fold must have rows of both kinds", f"{len(fold.train)} and {len(fold.valid)}"
+            raise StoreError.of(("foldtune_folds", "train"), rule, found, DAMAGED)
     return tuple(Fold(fold.train, fold.valid) for fold in folds)
 
 
@@ -59,6 +64,9 @@ def trial_record(row: Any) -> TrialRecord:
     """The trial of a row of `foldtune_trials`."""
     columns = row._mapping
     values = columns["objective_values"]
+    if values == []:
+        raise StoreError.of((_TRIALS, "objective_values"), "stored values must be those of objectives", "none", DAMAGED)
+    _check_shapes(_TRIALS, columns["scores"], columns["chosen"])
     return TrialRecord(
         values=None if values is None else tuple(values),
         **{name: columns[name] for name in _TRIAL} | {"failure": _failure(columns["failure"])},
@@ -73,7 +81,16 @@ def repeat_columns(repeat: RepeatRecord) -> dict[str, Any]:
 
 def repeat_record(row: Any) -> RepeatRecord:
     """The repeat of a row of `foldtune_repeats`."""
+    _check_shapes("foldtune_repeats", row.scores, row.chosen)
     return RepeatRecord(**{name: getattr(row, name) for name in _REPEAT} | {"failure": _failure(row.failure)})
+
+
+def _check_shapes(table: str, scores: Floats | None, chosen: Rows | None) -> None:
+    """Refuse scores without a metric, and those of other folds than the chosen epochs'."""
+    if scores is not None and not (scores.size and chosen is not None and len(chosen) == len(scores)):
+        rule = "stored scores must be of one metric or more, at a chosen epoch of each fold"
+        found = f"shape {scores.shape}, {'no' if chosen is None else len(chosen)} epochs"
+        raise StoreError.of((table, "scores"), rule, found, DAMAGED)
 
 
 def answers_columns(kept: Kept) -> dict[str, Any]:

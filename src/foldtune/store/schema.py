@@ -22,7 +22,7 @@ from sqlalchemy import (
     update,
 )
 
-from foldtune.errors import StoreError
+from foldtune.errors import NoTablesError, StoreError
 from foldtune.store import views
 from foldtune.store.border import redact, reported
 from foldtune.store.engine import BUSY_TIMEOUT_S, MYSQL, WRITING, utf8
@@ -62,11 +62,11 @@ def need_tables(engine: Engine) -> None:
     """Refuse a database without foldtune's tables, or with those of another version.
 
     Raises:
-        StoreError: they are not there.
+        StoreError: they are of another version, or (`NoTablesError`) not there.
     """
     if not has_tables(engine):
         hint = "Check `--storage`; `foldtune run` creates a study."
-        raise StoreError.of((), "the database must hold a study of foldtune's", redact(engine.url), hint)
+        raise NoTablesError.of((), "the database must hold a study of foldtune's", redact(engine.url), hint)
 
 
 def create_tables(engine: Engine) -> None:
@@ -94,7 +94,7 @@ def current(connection: Connection) -> str | None:
 
     The first release kept no version.
     """
-    begun = inspect(connection).has_table("foldtune_curves")  # asked first: who creates it notes the version before
+    begun = _is_there(connection, "foldtune_curves")  # asked first: who creates it notes the version before
     found = revision(connection, VERSION_TABLE)
     if found is None and begun:
         return REVISIONS[0]
@@ -103,11 +103,20 @@ def current(connection: Connection) -> str | None:
 
 def revision(bind: Engine | Connection, version_table: str) -> str | None:
     """What a version table of alembic's says; None before it says anything."""
-    if not inspect(bind).has_table(version_table):
+    if not _is_there(bind, version_table):
         return None
     versions = table(version_table, column("version_num", String()))
     with bind.connect() if isinstance(bind, Engine) else nullcontext(bind) as connection:
         return connection.scalars(select(versions.c.version_num)).first()
+
+
+def _is_there(bind: Engine | Connection, name: str) -> bool:
+    """Whether there is a table of that name.
+
+    SQLAlchemy's `has_table` has MySQL describe it, which fails while another process creates it, and keeps others from
+    creating it until the transaction ends.
+    """
+    return name in inspect(bind).get_table_names()
 
 
 @contextmanager
@@ -188,7 +197,7 @@ def _mysql_lock(connection: Connection) -> Iterator[None]:
     if connection.dialect.name not in MYSQL:
         yield
         return
-    name = "CONCAT('foldtune ', MD5(DATABASE()))"
+    name = "CONCAT('foldtune ', LEFT(SHA2(DATABASE(), 256), 32))"  # of 64 characters at most; MySQL 9.6 has no MD5
     if connection.scalar(text(f"SELECT GET_LOCK({name}, :seconds)"), {"seconds": BUSY_TIMEOUT_S}) != 1:
         rule = f"the database must be free for new tables within {BUSY_TIMEOUT_S} s"
         raise StoreError.of((), rule, redact(connection.engine.url), "Another process changes its tables: wait.")

@@ -35,7 +35,7 @@ class Store:
         >>> Store("sqlite:///missing.db", create=False)  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         ...
-        foldtune.errors.StoreError: there is no database at missing.db. Check `--storage` and the working folder; ...
+        foldtune.errors.NoTablesError: there is no database at missing.db. Check `--storage` and the working folder; ...
     """
 
     def __init__(self, url: str, *, create: bool = True) -> None:
@@ -51,13 +51,13 @@ class Store:
         """Close the connections."""
         self.engine.dispose()
 
-    def create_study(self, study: StudyRecord) -> None:
-        """Store a new study.
+    def create_study(self, study: StudyRecord, *findings: records.Finding) -> None:
+        """Store a new study, with what is known of it already.
 
         Raises:
             StoreError: its name is taken.
         """
-        work = partial(recording.create_study, study=study)
+        work = partial(recording.create_study, study=study, findings=findings)
         self._transactions.write_once(work, recording.taken(study.name))
 
     def study(self, name: str) -> StudyRecord:
@@ -192,9 +192,14 @@ class Store:
     def keep(self, uuid: str, finding: records.Finding) -> None:
         """Store a finding: an audit beside the others, anything else in place of the one before.
 
-        Nothing happens where it is stored already, or one of its kind that is from a later tick.
+        Nothing happens where an audit of the same content is stored, or anything else of its kind from a later tick.
         """
         self._transactions.write(lambda connection: recording.keep(connection, uuid, finding))
+
+    def trained(self, name: str) -> tuple[float, int]:
+        """Seconds that a study's trials took in training and scoring, confirmation included, whatever trained at once;
+        and how many have ended. 0 and 0 where there is no study of that name."""
+        return self._transactions.read(lambda connection: reading.trained(connection, name))
 
     def trials(self, uuid: str) -> list[TrialRecord]:
         """A study's trials, in the order of their numbers."""
@@ -215,6 +220,10 @@ class Store:
     def changes(self, uuid: str, since: int) -> Changes:
         """What was written to a study after a tick; all of it after tick -1."""
         return self._transactions.read(lambda connection: reading.changes(connection, uuid, since))
+
+    def tick(self, uuid: str) -> int:
+        """The number of the last write that touched a study's trials."""
+        return self._transactions.read(lambda connection: reading.tick(connection, uuid))
 
     def seconds(self, uuid: str) -> float:
         """Time that searches have spent on a study, all sessions together."""
@@ -240,13 +249,13 @@ class Store:
         """What is trained once more, by trial, then by repeat."""
         return self._transactions.read(lambda connection: reading.repeats(connection, uuid))
 
-    def answers(self, uuid: str, repeat: int = 0) -> dict[int, OutOfFold]:
-        """The out-of-fold answers on one partition of all trials that have some, by number.
+    def answers(self, uuid: str, repeat: int = 0, *, trial: int | None = None) -> dict[int, OutOfFold]:
+        """The out-of-fold answers on one partition of one trial, or of all, by number; of those that have some.
 
         Raises:
             StoreError: the study has no such partition, or answers do not fit it.
         """
-        return self._transactions.read(lambda connection: reading.answers(connection, uuid, repeat))
+        return self._transactions.read(lambda connection: reading.answers(connection, uuid, repeat, trial))
 
     def findings(self, uuid: str, kind: records.FindingKind | None = None) -> list[records.Finding]:
         """What was found out about a study, of that kind or of any; oldest first."""

@@ -47,6 +47,8 @@ def scrambled(dataset: Dataset, rows: Rows, seed: int) -> Dataset:
     categorical[rows] = random.choice(pool, size=categorical[rows].shape)
     if dataset.task == "classification":
         target[rows] = random.randint(0, dataset.n_outputs, size=len(rows))
+    elif dataset.task == "multilabel":
+        target[rows] = random.randint(0, 2, size=target[rows].shape)
     else:
         target[rows] = random.standard_normal(target[rows].shape) * 1e3
     return replace(dataset, numeric=numeric, categorical=categorical, target=target)

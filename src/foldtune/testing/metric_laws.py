@@ -16,8 +16,8 @@ from foldtune.metrics import Metric
 
 Array = NDArray[Any]
 Reference = Callable[[Array, Array], float]
-"""`reference(y_true, y_pred)` on one model's rows: codes and codes (n,), codes and probabilities (n, C), or values
-(n, T) twice, as the metric needs."""
+"""`reference(y_true, y_pred)` on one model's rows: codes and codes (n,), codes and probabilities (n, C), labels (n, T)
+twice, labels and probabilities (n, T), or values (n, T) twice, as the metric needs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,8 +25,8 @@ class MetricSample:
     """Validation rows of M models, as a metric reads them.
 
     Args:
-        target: (M, N) int64 class codes, or (M, N, T) float64.
-        prediction: (M, N, C) float64 probabilities, or (M, N, T) float64.
+        target: (M, N) int64 class codes, (M, N, T) int64 labels, or (M, N, T) float64.
+        prediction: (M, N, C) or, of labels, (M, N, T) float64 probabilities, or (M, N, T) float64.
         mask: (M, N) bool, False on padding, which holds NaN predictions.
     """
 
@@ -55,6 +55,23 @@ def classification_sample(
     weight = rng.integers(4, size=shape).astype(np.float64) if seed % 2 else rng.random(shape)
     weight[weight.sum(axis=2) == 0] = 1.0
     return _padded(np.where(mask, target, -1), weight / weight.sum(axis=2, keepdims=True), mask)
+
+
+def multilabel_sample(seed: int, *, n_labels: int, n_models: int = 4, n_rows: int = 12) -> MetricSample:
+    """Made-up labels, some of them of no row or of all, and probabilities; odd seeds give many ties, zeros and ones.
+
+    Args:
+        seed: any integer from 0.
+        n_labels: T, at least 2.
+        n_models: M.
+        n_rows: N; each model has between N / 2 and N rows of its own.
+    """
+    rng = np.random.default_rng(seed)
+    mask, shape = _mask(rng, n_models, n_rows), (n_models, n_rows, n_labels)
+    share = rng.choice([0.0, 0.2, 0.5, 1.0], size=(n_models, 1, n_labels), p=[0.1, 0.4, 0.4, 0.1])
+    target = (rng.random(shape) < share).astype(np.int64)
+    chance = rng.integers(5, size=shape) / 4 if seed % 2 else rng.random(shape)
+    return _padded(np.where(mask[:, :, None], target, -1), chance, mask)
 
 
 def regression_sample(seed: int, *, n_targets: int = 1, n_models: int = 4, n_rows: int = 12) -> MetricSample:
@@ -95,7 +112,8 @@ def check_metric_equals_sklearn(
     assert scores.dtype == torch.float64 and scores.shape == sample.mask.shape[:1]
     for model, rows in enumerate(sample.mask):
         truth, guess = sample.target[model][rows].numpy(), sample.prediction[model][rows].numpy()
-        expected = float(reference(truth, guess.argmax(axis=1) if metric.needs == "labels" else guess))
+        labels = guess.argmax(axis=1) if truth.ndim == 1 else (guess > 0.5).astype(np.int64)
+        expected = float(reference(truth, labels if metric.needs == "labels" else guess))
         np.testing.assert_allclose(scores[model].item(), expected, rtol=tolerance, atol=tolerance, err_msg=metric.label)
 
 

@@ -32,8 +32,8 @@ from foldtune.values import AnswerKind, EpochReport, Failure, Fold, OutOfFold
 
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678901, UTC)
 ROWS = sum(len(fold.valid) for fold in make_study().folds)
-COLUMNS = {"logits": 3, "values": 2, "losses": 1}
-DTYPES = {"logits": np.float16, "values": np.float32, "losses": np.float32}
+COLUMNS = {"logits": 3, "label logits": 4, "values": 2, "losses": 1}
+DTYPES = {"logits": np.float16, "label logits": np.float16, "values": np.float32, "losses": np.float32}
 
 
 def make_partition(first: int) -> tuple[Fold, ...]:
@@ -103,12 +103,13 @@ def check_answers_survive(url: str, value: float = 0.1) -> None:
     """Answers of every kind come back as they were last, by trial, those of one partition."""
     kept = [make_answers(number, 0, value, kind) for number, kind in enumerate(get_args(AnswerKind))]
     with opened(url) as store:
-        lease = create(store, *(make_trial(number) for number in range(3)))
+        lease = create(store, *(make_trial(each.trial) for each in kept))
         store.add_partition(lease, 1, make_partition(1))
         store.record(lease, Barrier(kept=(make_answers(2, 0), kept[1], make_answers(1, 1, value))))
-        store.record(lease, Barrier(kept=(kept[2], kept[0])))
+        store.record(lease, Barrier(kept=(kept[0], *kept[:1:-1])))
         assert same(store.answers(lease.study), {each.trial: each.out_of_fold for each in kept})
         assert same(store.answers(lease.study, 1), {1: make_answers(1, 1, value).out_of_fold})
+        assert [list(store.answers(lease.study, trial=number)) for number in (0, 1, 9)] == [[0], [1], []]
         refused(lambda: store.answers(lease.study, 2), "there is no partition 2 in the study")
 
 
@@ -189,7 +190,8 @@ def check_findings(url: str) -> None:
         uuid, apart = create(store).study, create(store).study
         assert store.findings(uuid) == []
         kept = [make_finding("score"), make_finding("test"), make_finding("nested", 2), make_finding("score", 4)]
-        for finding in (*kept, *kept[:3], make_finding("test", 3, 1), make_finding("calibration")):
+        later = replace(kept[2], tick=3, created_at=MOMENT + timedelta(hours=1))  # found by another process as well
+        for finding in (*kept, *kept[:3], later, make_finding("test", 3, 1), make_finding("calibration")):
             store.keep(uuid, finding)
         found = [*kept[1:3], make_finding("score", 4), make_finding("test", 3, 1), make_finding("calibration")]
         assert sorted(map(str, store.findings(uuid))) == sorted(map(str, found))
@@ -198,12 +200,14 @@ def check_findings(url: str) -> None:
         assert same(store.findings(uuid)[-1], make_finding("score", 4, 1))
         assert same(store.findings(uuid, "score"), [make_finding("score", 4, 1)])
         assert store.findings(apart) == store.findings(uuid, "confirmation") == []
+        store.create_study(known := make_study("known"), make_finding("warnings", 0))
+        assert same(store.findings(known.uuid), [make_finding("warnings", 0)])
         refused(lambda: store.keep("0" * 32, kept[0]), "there is no study with the uuid")
         refused(lambda: store.findings("0" * 32), "there is no study with the uuid")
 
 
 def check_a_trial_put_back_is_without_them(url: str) -> None:
-    """A failed trial that is tried again loses its answers, repeats and curves, and no other loses any."""
+    """A failed trial that is tried again loses its answers, repeats and curves; others what is done again."""
     failed = make_trial(0, state="failed", failure=Failure("diverged", "", ""), n_parameters=9)
     with opened(url) as store:
         lease = create(store, failed, make_finished(1, 0.5))
@@ -211,11 +215,12 @@ def check_a_trial_put_back_is_without_them(url: str) -> None:
         store.add_partition(lease, 1, make_partition(1))
         numbers = (0, 1)
         reports = tuple(make(number, 1) for number in numbers for make in (make_report, make_repeated))
-        repeats = tuple(make_repeat(number, 1, 0.1) for number in numbers)
+        without = (RepeatRecord(1, 2, "pruned"), RepeatRecord(1, 3, "failed"))
+        repeats = (*(make_repeat(number, 1, 0.1) for number in numbers), *without)
         kept = tuple(make_answers(number, repeat) for number in numbers for repeat in (0, 1))
         store.record(lease, Barrier(reports, repeats=repeats, kept=kept))
         assert store.retry(lease) == [0]
-        assert [repeat.trial for repeat in store.repeats(uuid)] == [1]
+        assert [(one.trial, one.repeat) for one in store.repeats(uuid)] == [(1, 1)]
         assert [list(store.answers(uuid, repeat)) for repeat in (0, 1)] == [[1], [1]]
         lengths = [[len(store.curves(uuid, number, repeat).epochs) for repeat in (0, 1)] for number in numbers]
         assert lengths == [[0, 0], [1, 1]]

@@ -13,8 +13,16 @@ from foldtune.values import AnswerKind, Job, OutOfFold, Rows, Task
 Read = Callable[[], Tensor]
 """Gives an epoch's answers, (n, C) of the kind's dtype on the processor, in memory of their own."""
 
-KINDS: Mapping[Task, AnswerKind] = {"classification": "logits", "regression": "values"}
-DTYPES: Mapping[AnswerKind, torch.dtype] = {"logits": torch.float16, "values": torch.float32}
+KINDS: Mapping[Task, AnswerKind] = {
+    "classification": "logits",
+    "multilabel": "label logits",
+    "regression": "values",
+}
+DTYPES: Mapping[AnswerKind, torch.dtype] = {
+    "logits": torch.float16,
+    "label logits": torch.float16,
+    "values": torch.float32,
+}
 
 
 class Answers:

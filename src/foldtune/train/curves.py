@@ -13,7 +13,7 @@ from foldtune.train.answers import KINDS, Answers, Read
 from foldtune.train.engine import TrainingSetup
 from foldtune.train.failures import kind_of
 from foldtune.train.states import check_tensors, epochs_of
-from foldtune.train.stopping import choose_epochs, eligible_epochs, fold_mean, stops_early
+from foldtune.train.stopping import choose_epochs, eligible_epochs, fold_mean, other_folds, stops_early
 from foldtune.values import EpochReport, Failure, Floats, Job, Rows, TrialResult
 
 
@@ -31,6 +31,7 @@ class Curves:
     def __init__(self, job: Job, config: ConfigSpec, *, setup: TrainingSetup, outputs: int, n_parameters: int) -> None:
         self.job, self.config, self.directions, self.n_parameters = job, config, setup.directions, n_parameters
         self.n_metrics = len(setup.metrics)
+        self.other_folds = other_folds(job.folds)
         self.scores: list[Floats] = []  # per epoch, (K, n_metrics)
         self.means: list[float] = []  # of the first objective over folds, per epoch
         kind, planned = KINDS[setup.dataset.task], config.training.epochs
@@ -63,13 +64,11 @@ class Curves:
         return EpochReport(self.job.trial, epoch, losses, scores, seconds, done, repeat=self.job.repeat)
 
     def others(self) -> list[float]:
-        """For each fold the other folds' mean in the last epoch; a single fold's own score; or what the guide says."""
+        """For each fold the other folds' mean in the last epoch, or that of all where it has none; or the guide's."""
         if (guide := self.job.guide) is not None:
             return [guide[min(self.epoch, len(guide)) - 1]] * len(self.job.folds)
         last = self.scores[-1][:, 0]
-        if len(last) == 1:
-            return [float(last[0])]
-        return [fold_mean(last[others]) for others in ~np.eye(len(last), dtype=np.bool_)]
+        return [fold_mean(last[others]) if others.any() else fold_mean(last) for others in self.other_folds]
 
     def last(self) -> TrialResult:
         """The result of the last epoch."""
@@ -78,7 +77,8 @@ class Curves:
     def chosen(self) -> TrialResult:
         """The result of each fold's chosen epoch."""
         eligible = eligible_epochs(self.config.training.epochs, self.epoch)
-        return self._result(choose_epochs(np.stack(self.scores)[:, :, 0], self.directions[0], eligible))
+        curves = np.stack(self.scores)[:, :, 0]
+        return self._result(choose_epochs(curves, self.directions[0], eligible, self.other_folds))
 
     def state_dict(self) -> dict[str, Any]:
         """The scores and answers; nothing of the job itself."""

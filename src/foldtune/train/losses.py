@@ -37,8 +37,9 @@ class Head:
     Args:
         outputs: numbers the net answers per row.
         link: from the net's answers (B, outputs) to what the loss reads.
-        codes: whether the loss reads class codes (B,); else floats of shape (B, outputs).
-        predict: from the net's answers (..., outputs) to probabilities (..., C) or values (..., T).
+        codes: whether the loss reads class codes (B,); else floats of shape (B, outputs), 0 and 1 for labels.
+        predict: from the net's answers (..., outputs) to probabilities (..., C), those of several labels (..., T), or
+            values (..., T).
     """
 
     outputs: int
@@ -54,6 +55,11 @@ LINKS: Mapping[str, Callable[[Tensor], Tensor]] = {
 }
 BINARY_LINKS: Mapping[str, Callable[[Tensor], Tensor]] = {"BCEWithLogitsLoss": _identity, "BCELoss": torch.sigmoid}
 REGRESSION = ("MSELoss", "L1Loss", "SmoothL1Loss", "HuberLoss")
+FITTING: Mapping[Task, tuple[str, ...]] = {
+    "classification": (*LINKS, *BINARY_LINKS),
+    "multilabel": tuple(BINARY_LINKS),
+    "regression": REGRESSION,
+}
 
 
 def make_head(loss: Mapping[str, Any], task: Task, outputs: int, path: Path = ("loss",)) -> Head:
@@ -80,10 +86,11 @@ def make_head(loss: Mapping[str, Any], task: Task, outputs: int, path: Path = ("
         return Head(1, BINARY_LINKS[name], codes=False, predict=_both_classes)
     if task == "classification" and (name in LINKS or ":" in name):
         return Head(outputs, LINKS.get(name, _identity), codes=True, predict=_softmax)
+    if task == "multilabel" and (name in BINARY_LINKS or ":" in name):
+        return Head(outputs, BINARY_LINKS.get(name, _identity), codes=False, predict=torch.sigmoid)
     if task == "regression" and (name in REGRESSION or ":" in name):
         return Head(outputs, _identity, codes=False, predict=_identity)
-    fitting = REGRESSION if task == "regression" else (*LINKS, *BINARY_LINKS)
-    raise SpecError.of(path, f"a {task} target needs one of {', '.join(fitting)} or a loss of your own", name)
+    raise SpecError.of(path, f"a {task} target needs one of {', '.join(FITTING[task])} or a loss of your own", name)
 
 
 def build_loss(loss: Mapping[str, Any], path: Path = ("loss",)) -> nn.Module:

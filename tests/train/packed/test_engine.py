@@ -54,6 +54,8 @@ LOSSES: dict[str, tuple[Task, int, dict[str, Any]]] = {
     "weighted": ("classification", 3, {"use": "CrossEntropyLoss", "weight": [1, 2, 5], "label_smoothing": 0.2}),
     "nll": ("classification", 3, {"use": "NLLLoss", "weight": [1, 2, 5]}),
     "binary": ("classification", 2, {"use": "BCEWithLogitsLoss", "pos_weight": [3]}),
+    "labels": ("multilabel", 3, {"use": "BCEWithLogitsLoss", "pos_weight": [3]}),
+    "probabilities of labels": ("multilabel", 2, {"use": "BCELoss"}),
     "squares": ("regression", 2, {"use": "MSELoss"}),
     "absolute": ("regression", 1, {"use": "L1Loss"}),
     "smooth": ("regression", 2, {"use": "SmoothL1Loss", "beta": 0.5}),

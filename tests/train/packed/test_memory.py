@@ -10,7 +10,8 @@ import torch
 from foldtune.testing.engine_laws import EPOCHS, assert_same_reports, make_config, make_job, make_setup
 from foldtune.train.engine import Run
 from foldtune.train.lockstep import LockstepEngine
-from foldtune.train.packed.engine import NO_MEMORY, PackedEngine, PackedRun
+from foldtune.train.packed.engine import PackedEngine, PackedRun
+from foldtune.train.packed.memory import NO_MEMORY
 from foldtune.train.packed.stack import Stack
 from foldtune.values import EpochReport, Job
 

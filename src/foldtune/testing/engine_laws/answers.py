@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import accuracy_score, log_loss, mean_squared_error, r2_score
+from sklearn.metrics import accuracy_score, hamming_loss, log_loss, mean_squared_error, r2_score
 
 from foldtune.models.builder import build_on_meta, n_parameters
 from foldtune.testing.engine_laws.runs import MakeEngine, assert_same_results, going, saved, train
@@ -103,7 +103,7 @@ def _check_scores(setup: TrainingSetup, job: Job, result: TrialResult) -> None:
 def _answers(result: TrialResult) -> Floats:
     kept = result.out_of_fold
     assert kept is not None, "no answers are kept"
-    form = {"logits": np.float16, "values": np.float32}
+    form = {"logits": np.float16, "label logits": np.float16, "values": np.float32}
     assert kept.answers.dtype == form[kept.kind] and np.isfinite(kept.answers).all()
     return kept.answers.astype(np.float64)
 
@@ -122,6 +122,15 @@ def _of_classes(y: Array, logits: Floats) -> tuple[dict[str, float], dict[str, f
     return scores, {"log_loss": 2 * rounding + 1e-6, "accuracy": float((most - least <= 2 * rounding).mean()) + 1e-9}
 
 
+def _of_labels(y: Array, logits: Floats) -> tuple[dict[str, float], dict[str, float]]:
+    """The same of several labels."""
+    rounding = float(np.abs(logits).max()) * 2.0**-11
+    p = 1 / (1 + np.exp(-logits))
+    each = [log_loss(truth, chance, labels=[0, 1]) for truth, chance in zip(y.T, p.T, strict=True)]
+    scores = {"log_loss": float(np.mean(each)), "hamming_loss": float(hamming_loss(y, p > 0.5))}
+    return scores, {"log_loss": rounding + 1e-6, "hamming_loss": float((np.abs(logits) <= rounding).mean()) + 1e-9}
+
+
 def _of_values(y: Array, values: Floats) -> tuple[dict[str, float], dict[str, float]]:
     """Scores and what half of float32's last bit may change in them."""
     y = y.reshape(values.shape)
@@ -133,5 +142,6 @@ def _of_values(y: Array, values: Floats) -> tuple[dict[str, float], dict[str, fl
 
 _SCORES: Mapping[str, Callable[[Array, Floats], tuple[dict[str, float], dict[str, float]]]] = {
     "classification": _of_classes,
+    "multilabel": _of_labels,
     "regression": _of_values,
 }

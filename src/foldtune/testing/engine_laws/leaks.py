@@ -83,6 +83,8 @@ def relabelled(dataset: Dataset, rows: Rows) -> Dataset:
     target = dataset.target.copy()
     if dataset.task == "classification":
         target[rows] = (target[rows] + 1) % dataset.n_outputs
+    elif dataset.task == "multilabel":
+        target[rows] = 1 - target[rows]
     else:
         target[rows] = scrambled(dataset, rows, seed=3).target[rows]
     return replace(dataset, target=target)

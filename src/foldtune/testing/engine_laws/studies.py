@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from foldtune.data.dataset import Dataset
+from foldtune.spec.defaults import LOSSES
 from foldtune.train.engine import TrainingSetup
 from foldtune.values import Config, Direction, Fold, Job, Task
 
@@ -13,20 +14,23 @@ EPOCHS = 4
 ROWS, FEATURES, K = 31, 4, 3
 METRICS: Mapping[Task, tuple[str, ...]] = {
     "classification": ("log_loss", "accuracy"),
+    "multilabel": ("log_loss", "hamming_loss"),
     "regression": ("mean_squared_error", "r2"),
 }
 
 
 def make_setup(task: Task = "classification", *, outputs: int = 3, seed: int = 0) -> TrainingSetup:
-    """A study of 31 rows with 4 numeric columns; the target is the classes 0 .. outputs - 1, or `outputs` numbers."""
+    """A study of 31 rows with 4 numeric columns; the target is the classes 0 .. outputs - 1, or at most 4 columns of
+    labels or numbers."""
     random = np.random.RandomState(7)
     codes = np.arange(ROWS, dtype=np.int64) % outputs
     numeric = random.standard_normal((ROWS, FEATURES)) + codes[:, None]
     targets = 10 * numeric[:, :outputs] + random.standard_normal((ROWS, min(outputs, FEATURES))) + 100
+    labels = (targets > np.median(targets, axis=0)).astype(np.int64)
     dataset = Dataset(
         numeric=numeric,
         categorical=np.empty((ROWS, 0), dtype=object),
-        target=codes if task == "classification" else targets,
+        target={"classification": codes, "multilabel": labels, "regression": targets}[task],
         task=task,
         classes=tuple(range(outputs)) if task == "classification" else (),
         numeric_names=tuple(f"x{column}" for column in range(FEATURES)),
@@ -39,7 +43,7 @@ def make_config(task: Task = "classification", **changes: Any) -> Config:
     """A small net trained for 4 epochs on batches of 8, with sections replaced."""
     return {
         "model": {"use": "MLP", "n_blocks": 1, "d_block": 8},
-        "loss": {"use": "CrossEntropyLoss" if task == "classification" else "MSELoss"},
+        "loss": {"use": LOSSES[task]},
         "optimizer": {"use": "SGD", "lr": 0.05, "momentum": 0.9},
         "training": {"epochs": EPOCHS, "batch_size": 8},
         **changes,

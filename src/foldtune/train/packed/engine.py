@@ -1,10 +1,8 @@
 """The packed engine: jobs with the same batches train as one stacked model, what cannot be stacked in lockstep."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,18 +19,14 @@ from foldtune.train.lockstep import LockstepEngine
 from foldtune.train.packed.check import difference
 from foldtune.train.packed.choose import choose
 from foldtune.train.packed.member import Member, Share
+from foldtune.train.packed.memory import LEAVES, NO_MEMORY, NoMemoryError, blaming
+from foldtune.train.packed.scorers import Scorers
 from foldtune.train.packed.stack import Stack
 from foldtune.train.packed.store import State
 from foldtune.train.packed.tables import Tables
 from foldtune.train.packed.tape import fits
-from foldtune.train.scoring import Scorer
 from foldtune.train.states import epochs_of
 from foldtune.values import EpochReport, Floats, Job, TrialResult
-
-NO_MEMORY = "its stack does not fit into memory"
-"""Why a job trains in lockstep that could be stacked."""
-
-LEAVES = "out of memory: it leaves its stack and goes on in lockstep"
 
 
 class PackedEngine:
@@ -92,7 +86,7 @@ class PackedRun:
         self.reasons: dict[int, str] = {}
         self.broken: list[EpochReport] = []  # jobs that could not be built, to be reported
         self.notes: dict[int, tuple[str, ...]] = {}  # of jobs that left a stack, to be reported
-        self._scorers: dict[tuple[int, ...], Scorer] = {}
+        self.scorers = Scorers(engine.setup, engine.lockstep.metrics)
         self._composed = True
 
     def add(self, job: Job, state: Mapping[str, Any] | None = None) -> None:
@@ -151,7 +145,7 @@ class PackedRun:
         try:
             self._compose()
             return self._train()
-        except _NoMemoryError as error:
+        except NoMemoryError as error:
             return error.trials
 
     def _thin(self, trials: Sequence[int], before: Mapping[int, Mapping[str, Any]]) -> None:
@@ -164,7 +158,8 @@ class PackedRun:
         epochs = {trial: member.curves.epoch for trial, member in self.members.items()}
         jobs = {trial: member.job for trial, member in sorted(self.members.items())}
         going = sorted(trials, key=lambda trial: (-epochs[trial], trial))[len(trials) // 2 :]
-        self.members, self.stacks, self._scorers, self._composed = {}, [], {}, False
+        self.members, self.stacks, self._composed = {}, [], False
+        self.scorers.clear()
         self.tables.keep([])
         for trial, job in jobs.items():
             engine = self.engine.lockstep if trial in going else self.engine
@@ -223,10 +218,11 @@ class PackedRun:
                 share.state = self._state(share)
         self.stacks = [stack or self._stack(group) for group, stack in zip(groups, same, strict=True)]
         self.tables.keep([data for member in self.members.values() for data in member.data])
-        self._scorers, self._composed = {}, True
+        self.scorers.clear()
+        self._composed = True
 
     def _stack(self, shares: Sequence[Share]) -> Stack:
-        with _blaming(share.member for share in shares):
+        with blaming(share.member for share in shares):
             return Stack(shares, self.tables)
 
     def _state(self, share: Share) -> State:
@@ -242,9 +238,9 @@ class PackedRun:
         reports: dict[int, EpochReport] = {}
         for stack in self.stacks:
             try:
-                with _blaming(stack.members):
+                with blaming(stack.members):
                     found, parts = stack.train_epoch(), stack.answers()
-            except _NoMemoryError:
+            except NoMemoryError:
                 raise
             except Exception as error:
                 for member in dict.fromkeys(stack.members):
@@ -253,44 +249,14 @@ class PackedRun:
             for (share, fold, answer), loss in zip(parts, found, strict=True):
                 losses[share.member.job.trial, fold], answers[share.member.job.trial, fold] = float(loss), answer
         whole = [member for trial, member in sorted(self.members.items()) if trial not in reports]
-        with _blaming(whole):
-            scored = self._scores(whole, answers)
+        with blaming(whole):
+            scored = self.scorers.score(whole, answers)
         seconds = (time.perf_counter() - began) / max(1, len(self.members))
         for member in whole:
             trial, folds = member.job.trial, range(len(member.job.folds))
             own = np.array([losses[trial, fold] for fold in folds])
             reports[trial] = self._report(member, own, scored[trial], seconds)
         return list(reports.values())
-
-    def _scores(
-        self, members: Sequence[Member], answers: Mapping[tuple[int, int], Tensor]
-    ) -> dict[int, tuple[Floats, Read]]:
-        """Every metric of all jobs whose answers mean the same, at once; and what gives those answers."""
-        found: dict[int, tuple[Floats, Read]] = {}
-        kinds = dict.fromkeys((member.head.predict, member.shape.outputs) for member in members)
-        for kind in kinds:
-            alike = [member for member in members if (member.head.predict, member.shape.outputs) == kind]
-            scorer, stop = self._scorer(alike), 0
-            places = [(member.job.trial, fold) for member in alike for fold in range(len(member.job.folds))]
-            scores = scorer.score([answers[place] for place in places])
-            for member in alike:
-                start, stop = stop, stop + len(member.job.folds)
-                found[member.job.trial] = scores[start:stop].copy(), partial(scorer.kept, start, stop)
-        return found
-
-    def _scorer(self, members: Sequence[Member]) -> Scorer:
-        key = tuple(member.job.trial for member in members)
-        if key not in self._scorers:
-            setup = self.engine.setup
-            self._scorers[key] = Scorer(
-                setup.dataset,
-                [data for member in members for data in member.data],
-                [fold for member in members for fold in member.job.folds],
-                head=members[0].head,
-                metrics=self.engine.lockstep.metrics,
-                device=setup.device,
-            )
-        return self._scorers[key]
 
     def _report(self, member: Member, losses: Floats, scored: tuple[Floats, Read], seconds: float) -> EpochReport:
         try:
@@ -313,25 +279,6 @@ class PackedRun:
     def _leave(self, trial: int) -> Member:
         self._composed = False
         return self.members.pop(trial)
-
-
-class _NoMemoryError(Exception):
-    """What jobs do together does not fit into memory."""
-
-    def __init__(self, members: Iterable[Member]) -> None:
-        self.trials = tuple(dict.fromkeys(member.job.trial for member in members))
-        super().__init__(self.trials)
-
-
-@contextmanager
-def _blaming(members: Iterable[Member]) -> Iterator[None]:
-    """Say of which jobs there were too many at once."""
-    try:
-        yield
-    except Exception as error:
-        if is_out_of_memory(error):
-            raise _NoMemoryError(members) from None
-        raise
 
 
 def _trained_again(engine: Engine, job: Job, epochs: int) -> dict[str, Any] | None:

@@ -1,15 +1,13 @@
-"""From a net to a program: its forward pass, traced once, each layer and function with its stacked kernel."""
+"""From a net to a program: each layer and function of its traced forward pass with its stacked kernel."""
 
-import copy
 import itertools
 import operator
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.fx
-from torch import Tensor, nn
+from torch import nn
 
 from foldtune.errors import NotPackable
 from foldtune.models.builder import example_rows
@@ -19,28 +17,11 @@ from foldtune.train.packed.kernels.layers import kernel_of
 from foldtune.train.packed.kernels.recurrent import RECURRENT, Answer, Moment, Moments, bind_recurrent, weights_of
 from foldtune.train.packed.kernels.vmapped import vmapped
 from foldtune.train.packed.program import Op, Program
-from foldtune.train.packed.unchanged import unchanged
+from foldtune.train.packed.tracing import INPUTS, Traced, trace
 from foldtune.values import DataShape
 
-INPUTS = ("numeric", "codes")
-
-
-class _Given(nn.Module):
-    """A net with nothing but the inputs that it gets."""
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-
-class _GivenOne(_Given):
-    def forward(self, numeric: Tensor) -> Tensor:
-        return self.net(numeric)  # type: ignore[no-any-return]
-
-
-class _GivenTwo(_Given):
-    def forward(self, numeric: Tensor, codes: Tensor) -> Tensor:
-        return self.net(numeric, codes)  # type: ignore[no-any-return]
+_SERIAL = itertools.count()
+"""Of programs that run a whole net: no two are alike."""
 
 
 def lower(net: nn.Module, shape: DataShape) -> tuple[Program, Program]:
@@ -58,15 +39,15 @@ def lower(net: nn.Module, shape: DataShape) -> tuple[Program, Program]:
     """
     _check_state(net)
     try:
-        both = _trace(net, shape, None)
+        both = trace(net, shape, None)
     except NotPackable:  # it asks whether it is in training, or cannot be traced at all
         both = None
     return _lowered(net, shape, True, both), _lowered(net, shape, False, both)
 
 
-def _lowered(net: nn.Module, shape: DataShape, training: bool, traced: "_Traced | None") -> Program:
+def _lowered(net: nn.Module, shape: DataShape, training: bool, traced: Traced | None) -> Program:
     try:
-        return _Lowering(net, training).program(traced or _trace(net, shape, training))
+        return _Lowering(net, training).program(traced or trace(net, shape, training))
     except NotPackable as first:
         try:
             return _whole(net, shape, training, str(first))
@@ -82,9 +63,6 @@ def _check_state(net: nn.Module) -> None:
     every = [*net.named_parameters(remove_duplicate=False), *net.named_buffers(remove_duplicate=False)]
     if tied := [name for name, _ in every if name not in own]:
         raise NotPackable(f"`{tied[0]}` has a second name")
-
-
-_SERIAL = itertools.count()
 
 
 def _whole(net: nn.Module, shape: DataShape, training: bool, reason: str) -> Program:
@@ -108,70 +86,6 @@ def _whole(net: nn.Module, shape: DataShape, training: bool, reason: str) -> Pro
     return Program((op,), op.name, given, reason)
 
 
-@dataclass(frozen=True)
-class _Traced:
-    """A forward pass.
-
-    Args:
-        graph: its operations.
-        shapes: of one row of every value that is no parameter.
-    """
-
-    graph: torch.fx.Graph
-    shapes: Mapping[str, tuple[int, ...]]
-
-
-def _trace(net: nn.Module, shape: DataShape, training: bool | None) -> _Traced:
-    """Trace a copy, for tracing leaves proxies in a net that assigns to itself.
-
-    A net that does is refused before anything runs: what a proxy answers is written into the graph that is walked.
-
-    Args:
-        net: the net.
-        shape: the data's.
-        training: whether it is in training; None for a pass that is the same in both cases, and must not ask.
-
-    Raises:
-        NotPackable: it cannot be traced.
-    """
-    inputs = example_rows(shape, "cpu")
-    try:
-        copied = copy.deepcopy(net, {id(part): part for part in net.parameters()})
-        copied.train(training is not False)
-        for module in copied.modules() if training is None else ():
-            del module.training
-        given = (_GivenOne, _GivenTwo)[len(inputs) - 1](copied)
-        with unchanged(copied):
-            graph = torch.fx.Tracer().trace(given)
-        return _Traced(graph, _shapes(given.eval(), graph, inputs))
-    except NotPackable:
-        raise
-    except Exception as error:  # a user's forward may raise anything at all on a proxy; lockstep shows what it is worth
-        raise NotPackable(f"its forward pass cannot be traced: {type(error).__name__}: {error}") from error
-
-
-class _Shapes(torch.fx.Interpreter):
-    """Runs a graph and keeps what shape a row of each value has; parameters have none."""
-
-    def run_all(self, inputs: tuple[Tensor, ...]) -> None:
-        """As `run`, which would make a progress bar and a lock between processes for it."""
-        self.args_iter = iter(inputs)
-        for node in self.graph.nodes:
-            self.env[node] = self.run_node(node)
-
-    def run_node(self, n: torch.fx.Node) -> Any:
-        found = super().run_node(n)
-        if isinstance(found, Tensor) and n.op != "get_attr":
-            n.meta["row"] = tuple(found.shape[1:])
-        return found
-
-
-def _shapes(net: nn.Module, graph: torch.fx.Graph, inputs: tuple[Tensor, ...]) -> dict[str, tuple[int, ...]]:
-    with torch.no_grad():
-        _Shapes(net, graph=graph).run_all(inputs)
-    return {node.name: node.meta["row"] for node in graph.nodes if "row" in node.meta}
-
-
 class _Lowering:
     """One pass over a traced graph."""
 
@@ -185,7 +99,7 @@ class _Lowering:
         self.refused: dict[str, NotPackable] = {}  # of a node: why it has no kernel
         self.ops: list[Op] = []
 
-    def program(self, traced: _Traced) -> Program:
+    def program(self, traced: Traced) -> Program:
         """All operations; those that do nothing stand for what they get."""
         output, self.shapes = "", traced.shapes
         for node in traced.graph.nodes:

@@ -116,7 +116,7 @@ def _of_numbers(loss: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
     cost = _unreduced(loss)
     row_weights = getattr(loss, "weight", None), getattr(loss, "pos_weight", None)
     if any(weight is not None and weight.numel() > 1 for weight in row_weights):
-        raise NotPackable("a weight for each row of a batch")
+        raise NotPackable("a weight for each label, or for each row of a batch")
 
     def run(answers: Tensor, target: Tensor) -> Tensor:
         missing = -answers.numel() % LANES
