@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -216,18 +217,20 @@ def test_what_cannot_be_tested_is_refused(sqlite_url: str) -> None:
     assert load_study("locked", storage=sqlite_url).audits == ()
 
 
-def test_the_confirmed_winner_is_tested_and_the_preferred_one_before_it(done: str) -> None:
-    arrays = noise()
-    best = load_study("noise", storage=done).best
+def test_the_confirmed_winner_is_tested_and_the_preferred_one_before_it(sqlite_url: str) -> None:
+    arrays = searched(sqlite_url, search={"trials": 10, "cohort": 3, "confirm": 1})
+    best = load_study("noise", storage=sqlite_url).best
     assert best is not None
-    numbers = [number for number in range(3) if number != best.number]
-    for preferred, expected in ((None, numbers[0]), ({"number": numbers[1]}, numbers[1])):
-        with closing(Store(done)) as store:
-            record = store.study("noise")
-            content = {"winner": numbers[0], "preferred": preferred}
+    with closing(Store(sqlite_url)) as store:
+        record = store.study("noise")
+        (confirmed,) = store.findings(record.uuid, "confirmation")
+        other = next(one["number"] for one in confirmed.content["ranked"] if one["number"] != best.number)
+        preferred = {"by": "simple", "number": other, "given_up": 0.01, "costs": {}}
+        for winner, choice in ((other, None), (best.number, preferred)):
+            content = {**confirmed.content, "winner": winner, "preferred": choice}
             tick = store.changes(record.uuid, -1).tick + 1
-            store.keep(record.uuid, Finding("confirmation", numbers[0], content, tick, record.created_at))
-        assert run_test("noise", storage=done, data=arrays, again=True).trial == expected
+            store.keep(record.uuid, replace(confirmed, trial=winner, content=content, tick=tick))
+            assert run_test("noise", storage=sqlite_url, data=arrays, again=True).trial == other
 
 
 def _spy(monkeypatch: pytest.MonkeyPatch) -> tuple[set[int], set[int]]:
