@@ -72,6 +72,26 @@ def test_jobs_are_dealt_evenly(plan: Plan, pool: ProcessPool) -> None:
 
 
 @pytest.mark.slow
+def test_a_job_goes_where_less_is_to_be_done(plan: Plan, pool: ProcessPool) -> None:
+    """Two long jobs against two short ones; a new one counts as 4.5 s, what they take on average, and its beginning."""
+    for trial in range(4):
+        pool.add(_job(plan, trial))
+    pool.step()
+    long, short = pool.processes
+    for placed in pool.placed.values():
+        placed.seconds = 8.0 if placed.process is long else 1.0
+    pool.beginnings.clear()
+    pool.beginnings.append(2.0)
+    for trial in range(4, 8):
+        pool.add(_job(plan, trial))
+    assert [pool.placed[trial].process for trial in range(4, 8)] == [short, short, short, long]
+    pool.step()
+    assert len(pool.beginnings) == 5 and min(pool.beginnings) > 0
+    for trial in range(8):
+        pool.drop(trial)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("saved", [False, True])
 def test_jobs_of_a_process_that_dies_go_on_in_another(
     plan: Plan, pool: ProcessPool, tmp_path: Path, saved: bool

@@ -1,15 +1,17 @@
 """Where jobs train: in this process, or in training processes.
 
-How many there are changes nothing but the time: jobs are dealt to them as they come, and what a job gives does not
-depend on which others share its run. A process that dies is replaced, and its jobs go on from their checkpoints to
+How many there are changes nothing but the time: a job goes to the one that has least to do, and what a job gives does
+not depend on which others share its run. A process that dies is replaced, and its jobs go on from their checkpoints to
 where they were, unseen.
 """
 
-from collections import Counter
+import time
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from multiprocessing.connection import Connection, wait
+from statistics import fmean
 from typing import Protocol
 
 import numpy as np
@@ -21,6 +23,9 @@ from foldtune.values import EpochReport, Job, TrialResult
 
 Saved = tuple[int, bytes]
 """An epoch, and the checkpoint of a job after it."""
+
+RECENT = 16
+"""Jobs whose beginnings say what the next one's will take."""
 
 DEATHS = 2
 """How many dying processes a job survives: one that always kills its process must not do so for ever."""
@@ -88,11 +93,12 @@ class LocalPool:
 
 @dataclass(eq=False)
 class _Placed:
-    """A job, the process that trains it, and the epochs that it has trained."""
+    """A job, the process that trains it, the epochs that it has trained, and what the last one took."""
 
     job: Job
     process: TrainingProcess
     epoch: int
+    seconds: float | None = None
 
 
 class ProcessPool:
@@ -115,6 +121,8 @@ class ProcessPool:
         self.training: dict[Connection, TrainingProcess] = {}  # those in an epoch
         self.deaths: Counter[tuple[int, int]] = Counter()  # of the processes of a trial and repeat
         self.lost: list[EpochReport] = []  # jobs that nothing can train
+        self.beginnings: deque[float] = deque(maxlen=RECENT)  # seconds of first epochs that were not spent training
+        self.started = 0.0  # the epoch
         for process in processes:
             self._begin(process)
         for process in processes:
@@ -124,16 +132,26 @@ class ProcessPool:
         for process in list(self.processes):
             if not process.is_alive():
                 self._replace(process, LostWorkerError(process.process.exitcode))
-        loads = Counter(placed.process for placed in self.placed.values())
-        process = min(self.processes, key=loads.__getitem__)
+        process = min(self.processes, key=self._loads().__getitem__)
         self.placed[job.trial] = _Placed(job, process, saved[0] if saved else 0)
         process.send("add", job, saved and saved[1])
+
+    def _loads(self) -> dict[TrainingProcess, float]:
+        """Seconds that the next epoch takes each process, as far as is known: a first one takes as long as others do,
+        and the beginning."""
+        known = [placed.seconds for placed in self.placed.values() if placed.seconds is not None] or [1.0]
+        first = fmean(known) + fmean(self.beginnings or [0.0])
+        loads = dict.fromkeys(self.processes, 0.0)
+        for placed in self.placed.values():
+            loads[placed.process] += first if placed.seconds is None else placed.seconds
+        return loads
 
     def unusable(self, job: Job, saved: bytes) -> str | None:
         found: str | None = self.processes[0].call("unusable", job, saved)
         return found
 
     def start(self) -> None:
+        self.started = time.perf_counter()
         self.training = {placed.process.connection: placed.process for placed in self.placed.values()}
         for process in self.training.values():
             process.send("step")
@@ -146,7 +164,8 @@ class ProcessPool:
             for connection in wait(list(self.training)):
                 reports += self._receive(self.training.pop(connection))  # type: ignore[call-overload]
         for report in reports:
-            self.placed[report.trial].epoch = report.epoch
+            placed = self.placed[report.trial]
+            placed.epoch, placed.seconds = report.epoch, report.seconds
             if report.failure:
                 del self.placed[report.trial]
         reports, self.lost = [*reports, *self.lost], []
@@ -201,7 +220,14 @@ class ProcessPool:
                 self.training[fresh.connection] = fresh
                 fresh.send("step")
             return []
+        self._learn(reports)
         return reports
+
+    def _learn(self, reports: list[EpochReport]) -> None:
+        """What the jobs that a process has begun took it beside training: nets to build and check, memory to lay."""
+        began = [report for report in reports if self.placed[report.trial].seconds is None]
+        spent = time.perf_counter() - self.started - sum(report.seconds for report in reports)
+        self.beginnings.extend([spent / len(began)] * len(began) if began else [])
 
     def _replace(self, dead: TrainingProcess, error: LostWorkerError) -> TrainingProcess:
         """Start another process, in which the jobs of the dead one go on."""

@@ -78,7 +78,6 @@ class PackedRun:
 
     def __init__(self, engine: PackedEngine) -> None:
         self.engine = engine
-        self.waiting: dict[int, Job] = {}
         self.members: dict[int, Member] = {}
         self.stacks: list[Stack] = []
         self.tables = Tables(engine.setup.device, getattr(torch, engine.setup.dtype))
@@ -90,15 +89,10 @@ class PackedRun:
         self._composed = True
 
     def add(self, job: Job, state: Mapping[str, Any] | None = None) -> None:
-        if state is None:
-            self.waiting[job.trial] = job
-        else:
-            self._admit(job, state)
+        """Build it at once: the search has others to ask for meanwhile."""
+        self._admit(job, state)
 
     def step(self) -> list[EpochReport]:
-        for _, job in sorted(self.waiting.items()):
-            self._admit(job)
-        self.waiting.clear()
         trained = self._epoch()
         reports, self.broken = [*self.broken, *trained], []
         for report in reports:
