@@ -122,7 +122,7 @@ class ProcessPool:
         self.deaths: Counter[tuple[int, int]] = Counter()  # of the processes of a trial and repeat
         self.lost: list[EpochReport] = []  # jobs that nothing can train
         self.beginnings: deque[float] = deque(maxlen=RECENT)  # seconds of first epochs that were not spent training
-        self.started = 0.0  # the epoch
+        self.started = 0.0  # on the clock: the epoch in training
         for process in processes:
             self._begin(process)
         for process in processes:
