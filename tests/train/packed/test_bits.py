@@ -22,7 +22,7 @@ def drawn(
     found: list[list[Tensor]] = []
     for step in range(steps):
         bits.draw(torch.tensor([step]))
-        found.append([layer.draw().clone() for layer in masks])
+        found.append([layer.draw() > 0 for layer in masks])
     return found
 
 

@@ -68,5 +68,5 @@ def test_a_device_draws_the_bits_that_the_processor_would() -> None:
     for masks in (here, there):
         bits = Bits([("d", 0, 2, masks)], 8)
         bits.start_epoch([(0, 0, 0, 0), (0, 0, 0, 1)], [1, 1])
-        bits.draw(torch.tensor([5], device=masks.scale.device))
+        bits.draw(torch.tensor([5], device=masks.device))
     assert torch.equal(here.draw(), there.draw().cpu())

@@ -18,9 +18,9 @@ def masks(
 
 
 def factors(made: Masks, count: int, models: int = 4) -> Tensor:
-    kept = made.draw()
-    assert kept.shape == (models, count)
-    return kept * made.scale
+    drawn = made.draw()
+    assert drawn.shape == (models, count)
+    return drawn.clone()
 
 
 def test_each_model_keeps_its_share_and_its_mean() -> None:

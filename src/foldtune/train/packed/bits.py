@@ -31,7 +31,7 @@ class Bits:
 
     def __init__(self, layers: Sequence[tuple[str, int, int, Masks]], batch: int) -> None:
         self.layers, self.batch = layers, batch
-        device = layers[0][3].scale.device if layers else torch.device("cpu")
+        device = layers[0][3].device if layers else torch.device("cpu")
         shapes = [(stop - start, masks.words) for _, start, stop, masks in layers]
         self.words = torch.zeros(sum(models * words for models, words in shapes), dtype=torch.int64, device=device)
         self.scratch, self.base = torch.zeros_like(self.words), torch.zeros_like(self.words)

@@ -87,3 +87,8 @@ def buffer(
     if columns:
         return Buffer(flat, flat[:, :size].view(models, shape[0], batch).transpose(1, 2), columns)
     return Buffer(flat, flat[:, :size].view(models, batch, *shape), columns)
+
+
+def numbers_like(like: Tensor, *values: float) -> tuple[Tensor, ...]:
+    """Tensors of no dimensions: a Python number would be made one at each call, which takes longer than the call."""
+    return tuple(like.new_tensor(value) for value in values)

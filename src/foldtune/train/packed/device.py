@@ -13,7 +13,7 @@ from foldtune.train.packed.flat import Flat, Hypers
 from foldtune.train.packed.graph import Call, Capture, Replayed, cuda_graph
 
 if TYPE_CHECKING:
-    from foldtune.train.packed.stack import Stack
+    from foldtune.train.packed.stack import Stack, Trainer
 
 
 class DeviceTrainer:
@@ -38,7 +38,7 @@ class DeviceTrainer:
         self.bits = {size: Bits(trainer.tape.masks, size) for size, trainer in stack.trainers.items()}
         self.steps: dict[int, Call] = {}
         for size, trainer in stack.trainers.items():
-            step = _Step(size, self.epoch, self.bits[size], trainer.gradients, stack.regularize, self.flats)
+            step = _Step(trainer, self.epoch, self.bits[size], stack.regularize, self.flats)
             self.steps[size] = step if capture is None else Replayed(step, capture)
 
     def train_epoch(self, orders: Tensor, epochs: Sequence[int], hypers: Sequence[Hypers]) -> Tensor:  # (M,)
@@ -104,17 +104,17 @@ class _Epoch:
 class _Step:
     """A step of batches of one size."""
 
-    size: int
+    trainer: "Trainer"
     epoch: _Epoch
     bits: Bits
-    gradients: Callable[[Tensor], Tensor]
     regularize: Callable[[Tensor], Tensor]
     flats: Sequence[Flat]
 
     def __call__(self) -> None:
         self.bits.draw(self.epoch.step)
-        losses = self.regularize(self.gradients(self.epoch.rows(self.size)))
-        self.epoch.total.add_(losses, alpha=self.size)
+        (batch,) = self.trainer.batches(self.epoch.rows(self.trainer.batch))
+        losses = self.regularize(self.trainer.gradients(batch))
+        self.epoch.total.add_(losses, alpha=self.trainer.batch)
         for flat in self.flats:
             flat.update(self.epoch.step)
         self.epoch.step.add_(1)

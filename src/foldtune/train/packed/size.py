@@ -77,11 +77,11 @@ def _per_row(program: Program) -> int:
 def _scratch(program: Program, batch: int) -> int:
     """Numbers that kernels keep for themselves: batch norms copies of what they read and write, where it is padded,
     other norms one for each of theirs, recurrent layers what every step leaves, all of them the largest value once, and
-    dropout its random bits of some steps, 16 a number, twice while they are drawn."""
+    dropout its factors, and for some steps at once 16 random bits and what they decide."""
     sizes = [(op, batch * math.prod(op.shape)) for op in program.ops]
     copied = sum(3 * size for op, size in sizes if op.text.startswith("BatchNorm") and size % LANES)
     norms = sum(size for op, size in sizes if "Norm" in op.text and not op.text.startswith("BatchNorm"))
-    bits = sum(STEPS_AT_ONCE * size for op, size in sizes if op.dropout is not None)
+    bits = sum((1 + STEPS_AT_ONCE) * size for op, size in sizes if op.dropout is not None)
     loops = sum(_LOOPS.get(op.text.partition("(")[0], 0) * size for op, size in sizes)
     return copied + norms + bits + loops + max((size for _, size in sizes), default=0)
 

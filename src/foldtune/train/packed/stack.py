@@ -80,22 +80,28 @@ class Stack:
         for trainer in self.trainers.values():
             trainer.tape.start_epoch(self.keys, epochs)
         total = torch.zeros(len(self.keys), dtype=self.dtype)
-        for step, (start, stop) in enumerate(self.bounds):
-            losses = self.regularize(self.trainers[stop - start].gradients(orders[:, start:stop]))
-            total.add_(losses, alpha=stop - start)
+        for step, (trainer, batch) in enumerate(self._batches(orders)):
+            total.add_(self.regularize(trainer.gradients(batch)), alpha=trainer.batch)
             for updates, hyper in zip(self.updates, hypers, strict=True):
                 for update, unit in zip(updates, hyper[step], strict=True):
                     update(unit)
         return total
 
+    def _batches(self, orders: Tensor) -> Iterator[tuple["Trainer", "_Batch"]]:
+        """All batches of an epoch, and what trains on each."""
+        for size, run in groupby(self.bounds, key=lambda bound: bound[1] - bound[0]):
+            bounds = list(run)
+            for batch in self.trainers[size].batches(orders[:, bounds[0][0] : bounds[-1][1]]):
+                yield self.trainers[size], batch
+
     @torch.no_grad()
     def answers(self) -> list[tuple[Share, int, Tensor]]:  # (n_valid, outputs) each
         """The nets' answers on their validation rows: share, fold and answers, which the next call overwrites."""
         size = self.answering.batch
-        for start in range(0, self.valid.shape[1], size):
-            self.answering.forward(self.valid[:, start : start + size])
+        for index, batch in enumerate(self.valid):
+            self.answering.forward(batch)
             for span, answered in self.answered:
-                answered[:, start : start + size].copy_(span.value.rows)
+                answered[:, index * size : (index + 1) * size].copy_(span.value.rows)
         rows = (row for _, answered in self.answered for row in answered)
         places = ((share, fold) for share in self.shares for fold in share.folds)
         return [
@@ -106,10 +112,10 @@ class Stack:
     def _bind_training(self) -> None:
         groups, rates = self._groups(lambda member: member.training), self._rates()
         sizes = sorted({stop - start for start, stop in self.bounds}, reverse=True)
-        self.trainers: dict[int, _Trainer] = {}
+        self.trainers: dict[int, Trainer] = {}
         for size in sizes:
             tape = Tape(groups, self.store, size, self.like, training=True, rates=rates, beside=self._first_tape())
-            self.trainers[size] = _Trainer(self, tape)
+            self.trainers[size] = Trainer(self, tape)
         self.regularize = Regularizer(self.store.blocks, self._settings())
         self.updates = [list(self._updates(share, start)) for share, start, _ in self.spans]
 
@@ -121,10 +127,10 @@ class Stack:
         folds = [share.member.job.folds[fold] for share in self.shares for fold in share.folds]
         for row, fold in zip(valid, folds, strict=True):
             row[: len(fold.valid)] = torch.from_numpy(fold.valid.copy())
-        self.valid = valid.to(self.device)
         groups = self._groups(lambda member: member.answering)
         tape = Tape(groups, self.store, size, self.like, training=False, beside=self._first_tape())
         self.answering = _Pass(self, tape)
+        self.valid = self.answering.batches(valid.to(self.device))
         self.answered: list[tuple[Span, Tensor]] = []  # (m, rows, outputs) each
         for span in tape.answers():
             m, _, *outputs = span.value.rows.shape
@@ -165,18 +171,27 @@ class Stack:
         return Feed(self.tables, self.data[start:stop])
 
 
+_Batch = tuple[Tensor, ...]
+"""The rows of a batch, for each place that reads some."""
+
+
 class _Pass:
     """A tape with what puts batches into it."""
 
     def __init__(self, stack: Stack, tape: Tape) -> None:
         self.tape, self.batch, self.autocast = tape, tape.batch, stack.autocast
-        self.loads = [(span, stack.feed(span.start, span.stop), name) for name, span in tape.inputs()]
+        spans = [(span, stack.feed(span.start, span.stop), name) for name, span in tape.inputs()]
+        self.feeds = [(span, feed) for span, feed, _ in spans]
+        self.loads = [(span.value.rows, feed.inputs[name]) for span, feed, name in spans]
 
-    def forward(self, rows: Tensor) -> None:  # (M, B), numbers of rows in the data
+    def batches(self, rows: Tensor) -> list[_Batch]:  # (M, S * B), numbers of rows in the data
+        """S batches one after another."""
+        each = (feed.batches(rows[span.start : span.stop], self.batch) for span, feed in self.feeds)
+        return list(zip(*each, strict=True))
+
+    def forward(self, batch: _Batch) -> None:
         """Fetch a batch of every model and answer."""
-        for span, feed, name in self.loads:
-            table, numbers = feed.inputs[name], feed.numbers(rows[span.start : span.stop])
-            place = span.value.rows
+        for (place, table), numbers in zip(self.loads, batch, strict=False):
             if place.is_contiguous():
                 torch.index_select(table, 0, numbers, out=place.view(len(numbers), *table.shape[1:]))
             else:
@@ -185,19 +200,22 @@ class _Pass:
             self.tape.forward()
 
 
-class _Trainer(_Pass):
+class Trainer(_Pass):
     """A training tape with its losses."""
 
     def __init__(self, stack: Stack, tape: Tape) -> None:
         super().__init__(stack, tape)
-        self.losses = list(_losses(stack, tape))
+        self.losses = []
+        for span, feed, source, target, kernel in _losses(stack, tape):
+            self.feeds.append((span, feed))
+            self.losses.append((source, target, kernel))
 
-    def gradients(self, rows: Tensor) -> Tensor:  # (M, B) -> (M,)
+    def gradients(self, batch: _Batch) -> Tensor:  # (M,)
         """Each model's loss on its batch; gradients of all parameters are where the store keeps them."""
-        self.forward(rows)
+        self.forward(batch)
         losses = []
-        for span, feed, source, target, kernel in self.losses:
-            torch.index_select(source, 0, feed.numbers(rows[span.start : span.stop]), out=target.flatten(0, 1))
+        for (source, target, kernel), numbers in zip(self.losses, batch[len(self.loads) :], strict=True):
+            torch.index_select(source, 0, numbers, out=target.flatten(0, 1))
             losses.append(kernel())
         self.tape.backward()
         return losses[0] if len(losses) == 1 else torch.cat(losses)

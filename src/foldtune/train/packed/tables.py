@@ -72,6 +72,8 @@ class Feed:
         """What a loss compares with, in the order of the inputs."""
         return self.tables.target(self.distinct, head)
 
-    def numbers(self, rows: Tensor) -> Tensor:  # (m, B) -> (m * B,)
-        """Rows of the tables laid end to end."""
-        return (rows + self.offsets).reshape(-1)
+    def batches(self, rows: Tensor, batch: int) -> Sequence[Tensor]:  # (m, S * B) -> S of (m * B,)
+        """Rows of the tables laid end to end, for batches one after another."""
+        models, count = rows.shape
+        numbers = (rows + self.offsets).view(models, count // batch, batch)
+        return numbers.transpose(0, 1).reshape(count // batch, -1).unbind()

@@ -51,18 +51,17 @@ class Dropout:
     def __init__(self, place: Place) -> None:
         (source,), (grad_x,) = place.inputs, place.grad_inputs
         assert place.masks is not None
-        self.masks = place.masks
+        self.masks, self.wanted = place.masks, grad_x is not None
         ours = [source, place.output, place.grad, grad_x or place.grad]
         self.x, self.out, self.grad, self.grad_x = (_in_order_of(place.output, buffer) for buffer in ours)
-        self.wanted, self.scale = grad_x is not None, place.masks.scale.view(-1, *[1] * (self.out.dim() - 1))
 
     def forward(self) -> None:
-        self.kept = self.masks.draw().view(self.out.shape)
-        torch.mul(self.x, self.kept, out=self.out).mul_(self.scale)
+        self.factors = self.masks.draw().view(self.out.shape)
+        torch.mul(self.x, self.factors, out=self.out)
 
     def backward(self) -> None:
         if self.wanted:
-            torch.mul(self.grad, self.kept, out=self.grad_x).mul_(self.scale)
+            torch.mul(self.grad, self.factors, out=self.grad_x)
 
 
 class Add:
@@ -88,9 +87,13 @@ def _in_order_of(output: Buffer, buffer: Buffer) -> Tensor:
 
 
 def _alike(*buffers: Buffer) -> list[Tensor]:
-    """Whole slabs, or values where their memory orders differ."""
+    """Whole slabs, or values where their memory orders differ.
+
+    Slabs are seen as pairs side by side, the same to torch's own loops. As contiguous tensors they would go to oneDNN
+    where there is a choice (GELU), which takes 10 us before it begins: longer than small nets need for all of it.
+    """
     same = len({buffer.columns for buffer in buffers}) == 1
-    return [buffer.flat if same else buffer.rows for buffer in buffers]
+    return [buffer.flat.view(-1, 2).mT if same else buffer.rows for buffer in buffers]
 
 
 def _relu(_: nn.Module) -> Function:

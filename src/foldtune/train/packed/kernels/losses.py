@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from foldtune.errors import NotPackable
-from foldtune.train.packed.buffers import LANES, Buffer
+from foldtune.train.packed.buffers import LANES, Buffer, numbers_like
 
 Link = Callable[[Tensor], Tensor]
 """From a net's answers (..., outputs) to what a loss reads."""
@@ -33,21 +33,22 @@ class CrossEntropy:
     ) -> None:
         self.x, self.grad = answers.cols, grad.cols  # (m, C, B)
         self.target, (models, classes, batch) = target.unsqueeze(1), self.x.shape
-        self.q = torch.zeros_like(self.grad)
+        self.q, self.costs = torch.zeros_like(self.grad), torch.zeros_like(self.grad)
         everywhere = (smoothing / classes).unsqueeze(2).expand(models, classes, 1)
-        self.floor = everywhere if weight is None else everywhere * weight[:, None]
+        self.floor = (everywhere if weight is None else everywhere * weight[:, None]).expand_as(self.q)
         self.hit = (1 - smoothing).unsqueeze(2).expand(models, 1, batch).contiguous()  # (m, 1, B)
-        self.weight, self.batch = weight, batch
+        self.weight = None if weight is None else weight.to(self.q.dtype)
+        (self.share,) = numbers_like(self.q, 1 / batch)
 
     def __call__(self) -> Tensor:
         log = torch.log_softmax(self.x, 1)
-        share = None if self.weight is None else self.weight[self.target]  # (m, 1, B)
-        self.q.copy_(self.floor.expand_as(self.q))
-        self.q.scatter_add_(1, self.target, self.hit if share is None else self.hit * share)
-        number = self.batch if share is None else share.sum(2, keepdim=True)
-        mass = 1.0 if share is None else self.q.sum(1, keepdim=True)
-        losses = -(self.q * log).sum((1, 2), keepdim=True) / number
-        torch.sub(log.exp_().mul_(mass), self.q, out=self.grad).div_(number)
+        weights = None if self.weight is None else self.weight[self.target]  # (m, 1, B)
+        self.q.copy_(self.floor)
+        self.q.scatter_add_(1, self.target, self.hit if weights is None else self.hit * weights)
+        share = self.share if weights is None else weights.sum(2, keepdim=True).reciprocal_()
+        losses = torch.mul(self.q, log, out=self.costs).sum((1, 2), keepdim=True).mul_(share).neg_()
+        softmax = log.exp_() if weights is None else log.exp_().mul_(self.q.sum(1, keepdim=True))
+        torch.sub(softmax, self.q, out=self.grad).mul_(share)
         return losses.view(-1)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from foldtune.train.packed.buffers import Pool
+from foldtune.train.packed.buffers import Pool, numbers_like
 from foldtune.train.packed.kernel import Place
 
 aten: Any = torch.ops.aten
@@ -27,13 +27,13 @@ class Norm:
 
     def __init__(self, place: Place, *, dim: int, eps: float, center: bool = True) -> None:
         (source,) = place.inputs
-        self.x, self.out, self.dim, self.eps, self.center = source.cols, place.output.cols, dim, eps, center
+        self.x, self.out, self.dim, self.center = source.cols, place.output.cols, dim, center
         self.weight, self.bias = (_channels(place.params.get(name)) for name in ("weight", "bias"))
         self.hat = source.like().cols if place.training else self.out
         self.scratch = source.like(Pool([place.shared])).cols
         few = self.x.sum(dim, keepdim=True)
         self.mean, self.variance, self.inverse = (torch.zeros_like(few) for _ in range(3))
-        self.share = 1.0 / self.x.shape[dim]
+        self.share, self.small = numbers_like(self.x, 1.0 / self.x.shape[dim], eps)
         if place.training:
             (grad_x,) = place.grad_inputs
             self.grad, self.grad_x = place.grad.cols, grad_x.cols if grad_x is not None else None
@@ -73,7 +73,7 @@ class Norm:
         centred = self.hat if self.center else self.x
         torch.mul(centred, centred, out=self.scratch)
         torch.sum(self.scratch, self.dim, keepdim=True, out=self.variance).mul_(self.share)
-        torch.add(self.variance, self.eps, out=self.inverse).rsqrt_()
+        torch.add(self.variance, self.small, out=self.inverse).rsqrt_()
         torch.mul(centred, self.inverse, out=self.hat)
 
     def _scale(self, hat: Tensor) -> None:
@@ -98,7 +98,7 @@ class BatchNorm:
         self.scratch = source.like(Pool([place.shared])).cols
         self.mean, self.variance, self.inverse, self.factor = (self.x.new_zeros(*self.x.shape[:2], 1) for _ in range(4))
         batch, self.eps, self.momentum = self.x.shape[2], layer.eps, float(layer.momentum or 0.0)
-        self.share, self.unbias = 1.0 / batch, batch / max(batch - 1, 1)
+        self.share, self.small, self.unbias = numbers_like(self.x, 1.0 / batch, layer.eps, batch / max(batch - 1, 1))
         self.running = [place.buffers[name].unsqueeze(2) for name in ("running_mean", "running_var") if tracked]
         self.count = place.buffers["num_batches_tracked"] if tracked else None
         if place.training:
@@ -125,7 +125,7 @@ class BatchNorm:
     def _answer(self) -> None:
         """By what was tracked, as one factor and one shift."""
         mean, variance = self.running
-        factor = torch.add(variance, self.eps, out=self.factor).rsqrt_()
+        factor = torch.add(variance, self.small, out=self.factor).rsqrt_()
         if self.weight is not None:
             factor.mul_(self.weight)
         shift = torch.mul(mean, factor, out=self.mean).neg_()
@@ -137,7 +137,7 @@ class BatchNorm:
         torch.sub(self.x, self.mean, out=self.out)
         torch.mul(self.out, self.out, out=self.scratch)
         torch.sum(self.scratch, 2, keepdim=True, out=self.variance).mul_(self.share)
-        torch.add(self.variance, self.eps, out=self.inverse).rsqrt_()
+        torch.add(self.variance, self.small, out=self.inverse).rsqrt_()
 
     def _track(self) -> None:
         mean, variance = self.running
