@@ -12,7 +12,7 @@ from sklearn.metrics import f1_score, r2_score, roc_auc_score
 from foldtune.errors import DataError
 from foldtune.selection import bbc
 from foldtune.selection.bbc import Candidates, correct, fold_correction, out_of_bag
-from foldtune.selection.gains import Alignment, align, alignment_errors, reference_trials, unaligned
+from foldtune.selection.gains import Alignment, align, reference_trials, unaligned
 from foldtune.selection.resampling import group_units, row_units
 from foldtune.selection.scorers import BinaryRanking, EachDraw, RowMeans, Scorer, ScoreRows, mean_over_folds
 from foldtune.values import Direction, Floats, Rows
@@ -231,10 +231,6 @@ def test_gains_are_those_of_exempt_trials() -> None:
     assert reference_trials(complete, np.zeros(4, bool)).tolist() == [0, 1, 3]
 
 
-def test_one_reference_trial_cannot_be_checked() -> None:
-    assert np.isnan(alignment_errors(np.array([[0.5, 0.6, 0.7]]), "maximize")).tolist() == [True, True]
-
-
 @given(st.integers(0, 2**32 - 1), DIRECTIONS)
 @settings(deadline=None, max_examples=20)
 def test_equal_shares_are_aligned_exactly(seed: int, direction: Direction) -> None:
@@ -242,7 +238,6 @@ def test_equal_shares_are_aligned_exactly(seed: int, direction: Direction) -> No
     left, end = generator.uniform(0.1, 1.5, (1, 3)), generator.uniform(0.1, 0.6, (5, 1))
     distance = np.concatenate([end / left, end], axis=1)
     reference = distance if direction == "minimize" else 1 - distance
-    np.testing.assert_allclose(alignment_errors(reference, direction), 0, atol=1e-12)  # rounding
     found = align(reference, np.arange(4), reference[0], direction)
     np.testing.assert_allclose(found(reference[0]), np.repeat(reference[0, -1], 4), atol=1e-12)
     assert (found.scale[3], found.shift[3]) == (1.0, 0.0)
@@ -269,9 +264,30 @@ def test_a_poor_trial_among_good_ones_stays_possible() -> None:
     )
 
 
+@given(st.integers(0, 2**32 - 1), DIRECTIONS, st.sampled_from([0.0, 2.0]))
+@settings(deadline=None, max_examples=20)
+def test_what_learns_fast_is_not_aligned_past_the_best_that_was_finished(
+    seed: int, direction: Direction, beyond: float
+) -> None:
+    generator = np.random.default_rng(seed)
+    distance = (
+        np.sort(generator.uniform(0.1, 1.0, (5, 4)), axis=1)[:, ::-1] - beyond
+    )  # past perfection, gains are added
+    own = np.concatenate([distance[:2, 3], generator.uniform(0.01, 1.0, 20) - beyond])
+    stopped, sign = np.array([3, 3, *generator.integers(0, 3, 20)]), 1.0
+    if direction == "maximize":
+        distance, own, sign = 1 - distance, 1 - own, -1.0
+    found, alone = (align(distance, stopped[some], own[some], direction) for some in (slice(None), slice(2, None)))
+    ends, best = found(own), sign * (sign * own[:2]).min()
+    np.testing.assert_allclose(ends[:2], own[:2], rtol=1e-12, err_msg="complete trials stay as they are")
+    bounded = sign * np.maximum(sign * alone(own[2:]), sign * best)
+    np.testing.assert_allclose(ends[2:], bounded, atol=1e-12, err_msg="and nobody passes the best of them")
+
+
 def test_scores_that_pass_the_perfect_one_gain_what_others_gain() -> None:
     profits = np.array([[1.0, 2.0, 5.0], [3.0, 3.0, 5.0]])
-    assert align(profits, np.array([0, 1, 2]), np.zeros(3), "maximize")(np.zeros(3)).tolist() == [3.0, 2.5, 0.0]
+    own = np.array([0.0, 0.0, 9.0])
+    assert align(profits, np.array([0, 1, 2]), own, "maximize")(own).tolist() == [3.0, 2.5, 9.0]
     assert align(profits / 10, np.array([0]), np.array([2.0]), "maximize")(np.array([2.0])).tolist() == [2.3]
 
 

@@ -93,8 +93,10 @@ def align(
     a score shrinks by the root of it, as a count's deviation does with the count, and further where trials would else
     deviate more at their ends than the reference trials do, as those of squared errors would. A gain that is added
     instead takes poor trials past perfection, as they gain more than good ones; it is added only where scores pass 1,
-    or losses 0, themselves. The share is taken not to depend on the rank at a rung; `alignment_errors` shows how well
-    that holds.
+    or losses 0, themselves.
+
+    On all rows, no trial comes out better than the best of those that were trained to their end: what learns fast early
+    has less left to gain than the reference trials had, and a trial that nobody has finished cannot be what was chosen.
 
     Args:
         reference: scores of R reference trials at T rungs and, last, at their end, shape (R, T + 1).
@@ -105,45 +107,24 @@ def align(
 
     Example:
         >>> losses = np.array([[0.8, 0.6, 0.4], [0.4, 0.3, 0.2], [0.9, 0.3, 0.3]])
-        >>> own = np.array([0.2, 0.8, 0.6])
+        >>> own = np.array([0.2, 0.8, 0.3])
         >>> found = align(losses, np.array([2, 0, 1]), own, "minimize")
         >>> found(own).round(6).tolist()
-        [0.2, 0.4, 0.4]
+        [0.2, 0.4, 0.2]
     """
-    perfect = PERFECT[direction]
-    sign = 1.0 if direction == "maximize" else -1.0
+    sign, perfect = 1.0 if direction == "maximize" else -1.0, PERFECT[direction]
     if (sign * reference > sign * perfect).any() or (sign * own > sign * perfect).any():
         gains = (reference[:, -1:] - reference).mean(axis=0)
-        return Alignment(np.ones(len(own)), gains[stopped])
-    share = _shares(np.abs(reference - perfect))[stopped]
-    scale = np.where(share == 1, 1.0, np.minimum(np.sqrt(share), shrink))
-    shift = perfect + share * (own - perfect) - scale * own
-    low, high = (-np.inf, perfect) if direction == "maximize" else (perfect, np.inf)
-    return Alignment(scale, np.where(share == 1, 0.0, shift), low, high)
-
-
-def alignment_errors(reference: Floats, direction: Direction) -> Floats:
-    """How far off, on average, each reference trial's end is when predicted from a rung by the others.
-
-    Args:
-        reference: as in `align`.
-        direction: whether more is better.
-
-    Returns:
-        Mean absolute errors, shape (T,); NaN for a single reference trial, which has no others.
-
-    Example:
-        >>> alignment_errors(np.array([[0.4, 0.2], [0.6, 0.3], [0.8, 0.4]]), "minimize").round(6).tolist()
-        [0.0]
-    """
-    if len(reference) < 2:
-        return np.full(reference.shape[1] - 1, np.nan)
-    missed, rungs = [], np.arange(reference.shape[1])
-    for index, own in enumerate(reference):
-        others = np.delete(reference, index, axis=0)
-        missed.append(np.abs(align(others, rungs, own, direction)(own) - own[-1])[:-1])
-    errors: Floats = np.mean(missed, axis=0)
-    return errors
+        scale, ends, limits = np.ones(len(own)), own + gains[stopped], (-np.inf, np.inf)
+    else:
+        share = _shares(np.abs(reference - perfect))[stopped]
+        scale = np.where(share == 1, 1.0, np.minimum(np.sqrt(share), shrink))
+        ends = np.where(share == 1, own, perfect + share * (own - perfect))
+        limits = (-np.inf, perfect) if direction == "maximize" else (perfect, np.inf)
+    best = (sign * own[stopped == reference.shape[1] - 1]).max(initial=-np.inf)
+    if np.isfinite(best):
+        ends = sign * np.minimum(sign * ends, best)
+    return Alignment(scale, ends - scale * own, *limits)
 
 
 def _shares(distance: Floats) -> Floats:
