@@ -270,9 +270,7 @@ def test_what_learns_fast_is_not_aligned_past_the_best_that_was_finished(
     seed: int, direction: Direction, beyond: float
 ) -> None:
     generator = np.random.default_rng(seed)
-    distance = (
-        np.sort(generator.uniform(0.1, 1.0, (5, 4)), axis=1)[:, ::-1] - beyond
-    )  # past perfection, gains are added
+    distance = np.sort(generator.uniform(0.1, 1.0, (5, 4)), axis=1)[:, ::-1] - beyond  # below 0, gains are added
     own = np.concatenate([distance[:2, 3], generator.uniform(0.01, 1.0, 20) - beyond])
     stopped, sign = np.array([3, 3, *generator.integers(0, 3, 20)]), 1.0
     if direction == "maximize":
