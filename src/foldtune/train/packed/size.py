@@ -7,7 +7,6 @@ import torch
 
 from foldtune.data.preprocess import FoldData
 from foldtune.train.engine import TrainingSetup
-from foldtune.train.packed.buffers import LANES
 from foldtune.train.packed.masks import STEPS_AT_ONCE
 from foldtune.train.packed.member import Member, Share
 from foldtune.train.packed.program import Program
@@ -75,15 +74,14 @@ def _per_row(program: Program) -> int:
 
 
 def _scratch(program: Program, batch: int) -> int:
-    """Numbers that kernels keep for themselves: batch norms copies of what they read and write, where it is padded,
-    other norms one for each of theirs, recurrent layers what every step leaves, all of them the largest value once, and
-    dropout its factors, and for some steps at once 16 random bits and what they decide."""
+    """Numbers that kernels keep for themselves: norms that are no batch norms one for each of theirs, recurrent layers
+    what every step leaves, all of them the largest value once, and dropout its factors, and for some steps at once 16
+    random bits and what they decide."""
     sizes = [(op, batch * math.prod(op.shape)) for op in program.ops]
-    copied = sum(3 * size for op, size in sizes if op.text.startswith("BatchNorm") and size % LANES)
     norms = sum(size for op, size in sizes if "Norm" in op.text and not op.text.startswith("BatchNorm"))
     bits = sum((1 + STEPS_AT_ONCE) * size for op, size in sizes if op.dropout is not None)
     loops = sum(_LOOPS.get(op.text.partition("(")[0], 0) * size for op, size in sizes)
-    return copied + norms + bits + loops + max((size for _, size in sizes), default=0)
+    return norms + bits + loops + max((size for _, size in sizes), default=0)
 
 
 def _table_bytes(data: FoldData) -> int:

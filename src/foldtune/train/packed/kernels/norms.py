@@ -1,6 +1,5 @@
 """Norms of rows (m, B, C), in memory (m, C, B): batch norms reduce over B, the others over C."""
 
-from functools import partial
 from typing import Any
 
 import torch
@@ -8,8 +7,6 @@ from torch import Tensor, nn
 
 from foldtune.train.packed.buffers import Pool, numbers_like
 from foldtune.train.packed.kernel import Place
-
-aten: Any = torch.ops.aten
 
 
 class Norm:
@@ -88,7 +85,8 @@ class Norm:
 class BatchNorm:
     """`torch.nn.BatchNorm1d`: statistics of a model are its own.
 
-    The way back is torch's own kernel, to which all channels of all models are those of one net.
+    Source of the way back: Ioffe and Szegedy 2015, section 3, with as few passes over the batch as torch's functions
+    allow. torch's own kernel would make new memory at each step, and what it gives would have to be copied.
     """
 
     def __init__(self, place: Place, layer: nn.modules.batchnorm._BatchNorm) -> None:
@@ -96,13 +94,18 @@ class BatchNorm:
         self.x, self.out = source.cols, place.output.cols
         self.weight, self.bias = (_channels(place.params.get(name)) for name in ("weight", "bias"))
         self.scratch = source.like(Pool([place.shared])).cols
-        self.mean, self.variance, self.inverse, self.factor = (self.x.new_zeros(*self.x.shape[:2], 1) for _ in range(4))
-        batch, self.eps, self.momentum = self.x.shape[2], layer.eps, float(layer.momentum or 0.0)
+        self.mean, self.variance, self.inverse, factor = (self.x.new_zeros(*self.x.shape[:2], 1) for _ in range(4))
+        self.factor = self.inverse if self.weight is None else factor  # what the input without its mean is scaled with
+        batch, self.momentum = self.x.shape[2], float(layer.momentum or 0.0)
         self.share, self.small, self.unbias = numbers_like(self.x, 1.0 / batch, layer.eps, batch / max(batch - 1, 1))
+        (self.minus_share,) = numbers_like(self.x, -1.0 / batch)
         self.running = [place.buffers[name].unsqueeze(2) for name in ("running_mean", "running_var") if tracked]
         self.count = place.buffers["num_batches_tracked"] if tracked else None
         if place.training:
-            self._bind_backward(place)
+            (grad_x,) = place.grad_inputs
+            self.grad, self.grad_x = place.grad.cols, torch.empty_like(self.x) if grad_x is None else grad_x.cols
+            own = (_channels(place.grads.get(name)) for name in ("weight", "bias"))
+            self.grad_weight, self.grad_bias = (torch.zeros_like(self.mean) if grad is None else grad for grad in own)
 
     def forward(self) -> None:
         if self.running and not self.training:
@@ -111,16 +114,20 @@ class BatchNorm:
         self._measure()
         if self.running:
             self._track()
-        self.out.mul_(self.inverse if self.weight is None else torch.mul(self.inverse, self.weight, out=self.factor))
+        if self.weight is not None:
+            torch.mul(self.inverse, self.weight, out=self.factor)
+        self.out.mul_(self.factor)
         if self.bias is not None:
             self.out.add_(self.bias)
 
     def backward(self) -> None:
-        for dense in self.reads:
-            dense.read()
-        self.differentiate()
-        for dense in self.writes:
-            dense.write()
+        centred = torch.sub(self.x, self.mean, out=self.scratch)
+        torch.sum(torch.mul(self.grad, centred, out=self.grad_x), 2, keepdim=True, out=self.grad_weight)
+        self.grad_weight.mul_(self.inverse)
+        torch.sum(self.grad, 2, keepdim=True, out=self.grad_bias)
+        slope = torch.mul(self.grad_weight, self.inverse, out=self.variance).mul_(self.minus_share)
+        torch.addcmul(self.grad, centred, slope, out=self.grad_x)
+        self.grad_x.sub_(torch.mul(self.grad_bias, self.share, out=self.mean)).mul_(self.factor)
 
     def _answer(self) -> None:
         """By what was tracked, as one factor and one shift."""
@@ -145,37 +152,6 @@ class BatchNorm:
         variance.lerp_(self.variance.mul_(self.unbias), self.momentum)
         if self.count is not None:
             self.count.add_(1)
-
-    def _bind_backward(self, place: Place) -> None:
-        (grad_x,), (models, channels, batch) = place.grad_inputs, self.x.shape
-        ones = self.x.new_ones(models, channels)
-        reads = [_Dense(self.x), _Dense(place.grad.cols), _Dense(place.params.get("weight", ones))]
-        writes = [_Dense(grad_x.cols if grad_x is not None else torch.empty_like(self.x))]
-        writes += [_Dense(place.grads.get(name, ones.clone())) for name in ("weight", "bias")]
-        self.reads, self.writes = ([each for each in part if each.padded] for part in (reads, writes))
-        form = 1, models * channels, batch
-        x, grad, weight = reads[0].dense.view(form), reads[1].dense.view(form), reads[2].dense.view(-1)
-        given = grad, x, weight, None, None, self.mean.view(-1), self.inverse.view(-1), True, self.eps, [True] * 3
-        out0, out1, out2 = writes[0].dense.view(form), writes[1].dense.view(-1), writes[2].dense.view(-1)
-        self.differentiate = partial(aten.native_batch_norm_backward.out, *given, out0=out0, out1=out1, out2=out2)
-
-
-class _Dense:
-    """A tensor without padding between models: itself, or a copy.
-
-    Args:
-        tensor: with models in front.
-    """
-
-    def __init__(self, tensor: Tensor) -> None:
-        self.tensor, self.padded = tensor, not tensor.is_contiguous()
-        self.dense = torch.empty_like(tensor, memory_format=torch.contiguous_format) if self.padded else tensor
-
-    def read(self) -> None:
-        self.dense.copy_(self.tensor)
-
-    def write(self) -> None:
-        self.tensor.copy_(self.dense)
 
 
 def _channels(param: Tensor | None) -> Tensor | None:  # (m, C) -> (m, C, 1)
