@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, event, text
 
 from foldtune.search import publisher
-from foldtune.search.loop import Search
+from foldtune.search.loop import AHEAD, Search
 from foldtune.search.plan import Plan
 from foldtune.search.pool import Saved
 from foldtune.search.process import LostWorkerError
@@ -86,15 +86,16 @@ def test_the_order_of_the_folds_changes_nothing(sqlite_url: str) -> None:
     check_fold_order(sqlite_url, make_table_plan(table), table, [3, 1, 4, 0, 2])
 
 
-@pytest.mark.parametrize("search", [{}, MEDIAN], ids=["default", "median"])
+@pytest.mark.parametrize("search", [{}, MEDIAN, {"cohort": 8}], ids=["default", "median", "asked ahead"])
 def test_interruptions_between_barriers_change_nothing(sqlite_url: str, search: dict[str, object]) -> None:
     table = make_table(6, trials=12, epochs=9)
     check_interruptions(sqlite_url, make_table_plan(table, search), table, [0, 1, 7, 3, 11])
 
 
-def test_deaths_at_any_write_change_nothing(url: str) -> None:
-    table, rng = make_table(7, trials=9, epochs=4), random.Random(0)
-    check_deaths(url, make_table_plan(table), table, [rng.randrange(1, 40) for _ in range(8)])
+@pytest.mark.parametrize("cohort", [2, 8])
+def test_deaths_at_any_write_change_nothing(url: str, cohort: int) -> None:
+    table, rng = make_table(7, trials=9 + cohort, epochs=4), random.Random(0)
+    check_deaths(url, make_table_plan(table, {"cohort": cohort}), table, [rng.randrange(1, 40) for _ in range(8)])
 
 
 def test_the_budget_is_a_total(sqlite_url: str) -> None:
@@ -186,6 +187,46 @@ def test_slots_that_pruning_frees_are_filled_at_the_barrier(sqlite_url: str, coh
     assert "pruned" in [trial.state for trial in result.trials]
     asked = next(index for index, trials in enumerate(pool.steps) if len(table) - 1 in trials)
     assert {len(trials) for trials in pool.steps[: asked + 1]} == {cohort}
+
+
+def test_the_next_trials_are_asked_for_while_others_train(sqlite_url: str) -> None:
+    """So slots that become free need not wait for the sampler, and they begin in the order in which they were asked."""
+    table = make_table(21, trials=40, epochs=27)
+    ready: list[list[int]] = []
+
+    class WatchingPool(TablePool):
+        def start(self) -> None:
+            ready.append(study.ready)
+
+        def step(self) -> list[EpochReport]:
+            assert len(study.ready) == min(8 // AHEAD, len(table) - max(study.trials) - 1 + len(study.ready))
+            return super().step()
+
+    with opened_study(sqlite_url, make_table_plan(table, {"cohort": 8})) as study:
+        pool = WatchingPool(table)
+        assert Search(study, pool).run() == "budget"
+    assert {len(numbers) for numbers in ready} == {0, 1, 2}, "slots took what was there"
+    begun = list(dict.fromkeys(trial for trials in pool.steps for trial in trials))
+    assert begun == sorted(begun)
+
+
+def test_what_was_asked_ahead_waits_for_another_session_when_the_time_is_over(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = make_table(10, trials=9, epochs=2)
+    plan = make_table_plan(table, {"cohort": 4, "timeout": 20.0, "pruner": {"use": "NopPruner"}})
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+
+    class SlowPool(TablePool):
+        def step(self) -> list[EpochReport]:
+            now[0] += 15.0
+            return super().step()
+
+    ending, result = search_table(sqlite_url, plan, SlowPool(table))
+    assert (ending, [trial.state for trial in result.trials]) == ("timeout", ["complete"] * 4 + ["waiting"])
+    ending, result = search_table(sqlite_url, _with_search(plan, timeout=400.0), SlowPool(table))
+    assert (ending, [trial.state for trial in result.trials]) == ("budget", ["complete"] * 9)
 
 
 def test_a_barrier_is_stored_while_the_next_epoch_trains(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

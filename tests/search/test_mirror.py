@@ -339,7 +339,7 @@ def test_a_mirror_that_follows_sees_what_one_sees_that_is_restored(
         begun = len(whole.trials)
         whole.go(1)
         changed = [replace(trial, attrs=load(dump(trial.attrs))) for trial in whole.trials.values()]
-        waiting = [replace(trial, state="waiting", params={}, attrs={}) for trial in changed[begun:-1]]
+        waiting = [replace(trial, state="waiting", params={}, config={}, attrs={}) for trial in changed[begun:-1]]
         follower.follow([*waiting, *changed[-1:]], whole.means)
         follower.follow(changed, whole.means)
     restored = whole.restored(_mirror(tree, pruner=pruner)).mirror

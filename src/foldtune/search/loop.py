@@ -5,6 +5,8 @@ with the decisions in one transaction, while the next epoch trains already, so t
 cut at any moment. Trials that an interruption left running go on from their checkpoints, are trained again from there
 to the cut, silently and to the same numbers, and the search goes on as if it had never stopped.
 
+While trials train, the next ones are asked for: a slot that becomes free need not wait for the sampler.
+
 Any number of search loops may work on one study. Each has a lease on the trials that it trains, reserves the numbers of
 new ones, and takes in what the others did before it asks; trials whose loop has died go on in another.
 """
@@ -32,6 +34,9 @@ logger = logging.getLogger("foldtune")
 
 TAKEN_OVER_EVERY_S = 5.0
 """How soon trials of a search loop that died are noticed, while there is a slot for them."""
+
+AHEAD = 4
+"""For so many trials in training, one is asked for before a slot is free."""
 
 Ending = Literal["budget", "patience", "timeout", "exhausted", "interrupted"]
 """Why a search ended."""
@@ -95,6 +100,7 @@ class Search:
             self._save(whole=False)
         self.pool.start()
         self._save(whole=False)
+        self._look_ahead()
         self._tell()
         self._barrier(self.pool.step())
 
@@ -137,21 +143,36 @@ class Search:
         self.training.join(self.study.job(number), self.study.trials[number].epochs, saved)
 
     def _refill(self) -> Ending | None:
-        """Fill free slots: with trials whose search loop died, those put back, and new ones; why there are no more."""
+        """Fill free slots, with trials whose search loop died, those that are ready, and new ones; why no more are
+        asked for."""
         study = self.study
         if self._free and time.monotonic() - self._looked >= TAKEN_OVER_EVERY_S:
             self._looked = time.monotonic()
             for number in study.take_over():
                 self._join(number, self._saved(number))
-        for number in study.put_back[: self._free]:
-            self.asked.append(study.try_again(number))
-            self._join(number)
-        while (ending := self._ending()) is None and self._free:
+        ending, late = self._ending(), self._late
+        while self._free and not late:
+            if not study.ready and (ending := self._ask(self._free)) is not None:
+                break
+            self.asked.append(study.begin(study.ready[0]))
+            self._join(self.asked[-1].number)
+        return "timeout" if late and study.ready else ending
+
+    def _look_ahead(self) -> None:
+        """Ask for trials that will have the next free slots."""
+        study = self.study
+        while (missing := study.cohort // AHEAD - len(study.ready)) > 0 and self._ask(missing) is None:
+            pass
+
+    def _ask(self, missing: int) -> Ending | None:
+        """Ask for the next trial, whose number is reserved with those of all that are missing; why there is none."""
+        study = self.study
+        while (ending := self._ending()) is None:
             if not study.reserved:
-                study.reserve(1 if study.mirror.finite else self._free)
-            for number in study.reserved[: self._free]:
-                self.asked.append(study.ask(number))
-                self._join(number)
+                study.reserve(1 if study.mirror.finite else missing)
+            if study.reserved:
+                self.asked.append(study.ask(study.reserved[0]))
+                return None
         return ending
 
     @property
@@ -166,7 +187,7 @@ class Search:
             return "budget"
         if study.mirror.exhausted:
             return "exhausted"
-        if search.timeout is not None and self._is_late(search.timeout):
+        if self._late:
             return "timeout"
         best = study.trials.best
         if search.patience is None or best is None:
@@ -174,8 +195,11 @@ class Search:
         later = sum(trial.number > best.number for trial in study.trials.values() if trial.finished_at is not None)
         return "patience" if later >= search.patience else None
 
-    def _is_late(self, timeout: float) -> bool:
+    @property
+    def _late(self) -> bool:
         """Whether the time is over, or what is left of it is needed for confirmation."""
+        if (timeout := self.study.search.timeout) is None:
+            return False
         elapsed = self._elapsed()
         pace = elapsed / self._trained if self._trained else 0.0
         needed = self.reserve.needed_s(self.study.trials.n_finished, pace)

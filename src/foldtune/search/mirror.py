@@ -28,7 +28,7 @@ from foldtune.store.records import TrialRecord
 from foldtune.values import Config, Direction
 
 STATES = {
-    "waiting": TrialState.WAITING,
+    "waiting": TrialState.RUNNING,  # one that has parameters will be trained; who suggests must know of it
     "running": TrialState.RUNNING,
     "complete": TrialState.COMPLETE,
     "pruned": TrialState.PRUNED,
@@ -153,7 +153,7 @@ class Mirror:
     def _follow(self, trial: TrialRecord, means: Mapping[int, float]) -> None:
         if trial.number < len(self._trials()):
             self._update(trial, means)
-        elif trial.state != "waiting":
+        elif trial.config:
             self._place(trial.number - 1)
             self.storage.create_new_trial(self.study_id, template_trial=self._stored(trial, means))
         self._note(trial)
@@ -188,7 +188,7 @@ class Mirror:
     def _update(self, trial: TrialRecord, means: Mapping[int, float]) -> None:
         """Bring a trial that another search loop trains up to date."""
         seen, trial_id = self._trials()[trial.number], self._id(trial.number)
-        if seen.state.is_finished() or trial.state == "waiting":
+        if seen.state.is_finished() or not trial.config:
             return
         for name, value in trial.params.items() if not seen.params else ():
             self.storage.set_trial_param(
@@ -198,8 +198,7 @@ class Mirror:
             self.storage.set_trial_system_attr(trial_id, key, attr)
         for epoch, mean in means.items() if self.n_objectives == 1 else ():
             self.storage.set_trial_intermediate_value(trial_id, epoch, mean)
-        if trial.state != "running":
-            state = _state(trial.state, trial.attrs)
+        if (state := _state(trial.state, trial.attrs)).is_finished():
             self.storage.set_trial_state_values(trial_id, state, self._values(trial, means))
 
     def _values(self, trial: TrialRecord, means: Mapping[int, float]) -> list[float] | None:

@@ -90,7 +90,7 @@ def make_copy(
         reported_at = {*steps, trial.epochs} if steps and ended else steps
         return CopiedTrial(
             number=trial.number,
-            state=STATES["running" if trial.state == "waiting" else trial.state].name,
+            state=STATES[trial.state].name,
             started_at=trial.started_at,
             finished_at=trial.finished_at,
             params={

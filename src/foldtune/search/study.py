@@ -90,8 +90,8 @@ class OpenStudy:
         return [number for number in self.trials.ours("waiting") if not self.trials[number].config]
 
     @property
-    def put_back(self) -> list[int]:
-        """Trials that failed and wait here to be tried again."""
+    def ready(self) -> list[int]:
+        """Trials with parameters that wait here for a slot: they were asked ahead, or failed and are tried again."""
         return [number for number in self.trials.ours("waiting") if self.trials[number].config]
 
     @property
@@ -127,27 +127,26 @@ class OpenStudy:
             self.mirror.follow(fresh, changes.means)
 
     def ask(self, number: int) -> TrialRecord:
-        """A reserved trial: the defaults first, then what was enqueued, then what the sampler suggests."""
+        """A reserved trial, which then is ready: the defaults first, then what was enqueued, then what the sampler
+        suggests."""
         fixed = {0: space.defaults(self.plan.space)} | dict(enumerate(self.plan.enqueued, 1))
         origin: Origin = "default" if number == 0 else "enqueued" if number in fixed else "sampled"
         params, config = self.mirror.ask(number, fixed.get(number))
         trial = TrialRecord(
             number=number,
-            state="running",
+            state="waiting",
             origin=origin,
             exempt=number < EXEMPT,
             params=params,
             config=dict(config),
             attrs=self.mirror.attrs(number),
-            started_at=datetime.now(UTC),
             lease=self.lease.token,
         )
-        self.means[number] = {}
         self.trials.put(trial)
         return trial
 
-    def try_again(self, number: int) -> TrialRecord:
-        """Begin a trial that was put back: its parameters are those it had."""
+    def begin(self, number: int) -> TrialRecord:
+        """A trial that was ready, and now has a slot."""
         trial = replace(self.trials[number], state="running", started_at=datetime.now(UTC))
         self.mirror.follow([trial], {})
         self.means[number] = {}
