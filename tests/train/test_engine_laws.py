@@ -124,6 +124,7 @@ def test_restored_equals_uninterrupted(make: MakeEngine, config: Config) -> None
     laws.check_restored_equals_uninterrupted(make, make_setup(), config)
 
 
+@pytest.mark.usefixtures("bfloat16")
 @pytest.mark.parametrize("config", [*OWN.values(), STOPPING], ids=[*OWN, "early stopping"])
 def test_nets_of_the_users_own_go_on(make: MakeEngine, config: Config) -> None:
     laws.check_restored_equals_uninterrupted(make, make_setup(), config)

@@ -17,12 +17,6 @@ from foldtune.values import Floats
 MIXED = {"epochs": EPOCHS, "batch_size": 8, "precision": "bf16-mixed"}
 
 
-@pytest.fixture
-def hardware(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Processors without bfloat16 imitate it: slow, and right."""
-    monkeypatch.setattr(precision, "has_bf16", lambda device: True)
-
-
 def losses(**changes: Any) -> Floats:
     """Mean losses of all epochs, (EPOCHS, K)."""
     run = LockstepEngine(replace(make_setup(), metrics=({"use": "log_loss"},))).start(
@@ -33,14 +27,14 @@ def losses(**changes: Any) -> Floats:
     return np.stack([report.losses for report in reports])
 
 
-@pytest.mark.usefixtures("hardware")
+@pytest.mark.usefixtures("bfloat16")
 @pytest.mark.parametrize("loss", ["CrossEntropyLoss", "MultiMarginLoss"])
 def test_products_are_rounded_and_nothing_else(loss: str) -> None:
     exact, mixed = losses(loss={"use": loss}), losses(loss={"use": loss}, training=MIXED)
     assert 1e-5 < abs(exact - mixed).max() < 0.01
 
 
-@pytest.mark.usefixtures("hardware")
+@pytest.mark.usefixtures("bfloat16")
 def test_a_precision_is_entered_again_and_left() -> None:
     context, x = autocast("bf16-mixed", "cpu"), torch.ones(2, 2)
     for _ in range(2):

@@ -18,6 +18,7 @@ from .test_device import captures
 from .test_nets import NETS, ROW, SEQUENCE, STACKED, make_setup_of
 
 __all__ = ["captures"]  # a fixture
+pytestmark = pytest.mark.usefixtures("bfloat16")
 
 PRODUCTS: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
     "plain": (ROW, {"use": "MLP", "n_blocks": 2, "d_block": 16}),
@@ -27,12 +28,6 @@ PRODUCTS: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
     "whole": NETS["attention"],
 }
 """Every way in which a net multiplies."""
-
-
-@pytest.fixture(autouse=True)
-def hardware(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Processors without bfloat16 imitate it: slow, and right."""
-    monkeypatch.setattr(precision, "has_bf16", lambda device: True)
 
 
 def mixed(net: dict[str, Any], precision: str = "bf16-mixed") -> Config:
