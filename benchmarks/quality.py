@@ -12,11 +12,11 @@ import json
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
-from benchmarks.quality_cases import ABLATIONS, DATA_SETS, FOLDTUNE, Size, Variant
+from benchmarks.quality_cases import ABLATIONS, DATA_SETS, FOLDTUNE, PATIENCE, Size, Variant
 from benchmarks.quality_readers import Run, read_run
 from benchmarks.quality_report import FAST, USUAL, Measured, document
 from benchmarks.quality_runs import Until, run_fast, run_foldtune, run_usual, watched
@@ -54,22 +54,26 @@ def _without_folders(arguments: Sequence[str]) -> list[str]:
 def _measure(data_set: str, size: Size, seeds: range, ablation_seeds: range, keep: Path | None) -> Measured:
     """One data set: the usual script's searches, which set the targets and the time, then all others."""
 
-    def searched(way: str, search: Callable[[str, int, Size], Run], seeds: range) -> tuple[Run, ...]:
-        return tuple(
-            _told(f"{data_set}, {way}, seed {seed}", partial(search, data_set, seed, size), keep) for seed in seeds
-        )
+    def searched(way: str, search: Callable[[str, int], Run], seeds: Sequence[int]) -> tuple[Run, ...]:
+        return tuple(_told(f"{data_set}, {way}, seed {seed}", partial(search, data_set, seed), keep) for seed in seeds)
 
     def ours(variant: Variant, until: Until, seeds: range) -> tuple[Run, ...]:
-        return searched(variant.name, partial(run_foldtune, until=until, variant=variant), seeds)
+        return searched(variant.name, partial(run_foldtune, size=size, until=until, variant=variant), seeds)
 
-    usual = searched(USUAL, run_usual, seeds)
-    goals, budget_s = targets(usual, size), max(run.searched_s for run in usual)
+    spent = searched(USUAL, partial(run_usual, size=size), seeds)
+    goals = targets(spent, size)
+    reached = partial(_reached, [main_target(goals)])
+    missed = [seed for seed in seeds if not reached(spent[seed])]
+    longer = partial(run_usual, size=replace(size, trials=PATIENCE * size.trials), enough=reached)
+    gone_on = dict(zip(missed, searched(f"{USUAL} gone on", longer, missed), strict=True))
+    usual = tuple(gone_on.get(seed, spent[seed]) for seed in seeds)
+
+    budget_s = max(run.searched_s for run in usual)
     every = Until(budget_s, partial(_reached, [goal for goal in goals if goal.definition == "reported"]))
-    hardest = Until(budget_s, partial(_reached, [main_target(goals)]))
-    runs = {USUAL: usual, FAST: searched(FAST, partial(run_fast, until=every), seeds)}
+    runs = {USUAL: usual, FAST: searched(FAST, partial(run_fast, size=size, until=every), seeds)}
     runs[FOLDTUNE.name] = ours(FOLDTUNE, every, seeds)
     if ablation_seeds:
-        runs |= {variant.name: ours(variant, hardest, ablation_seeds) for variant in ABLATIONS}
+        runs |= {variant.name: ours(variant, Until(budget_s, reached), ablation_seeds) for variant in ABLATIONS}
     return Measured(data_set, goals, runs)
 
 

@@ -13,6 +13,9 @@ SPLIT_SEED = 0
 """All runs of a data set, on both sides, share one partition: scores are then of the same rows."""
 
 DATA_SETS = ("digits", "breast_cancer", "made_2k")
+PATIENCE = 3
+"""The usual script that has not reached the target goes on for this many times its trials."""
+
 UNLIMITED = 1_000_000
 """foldtune's runs end by time, not by number of trials."""
 
@@ -47,8 +50,11 @@ class Variant:
     program: tuple[str, ...] = (str(Path(sys.executable).with_name("foldtune")),)
 
 
+LATER_HALVING = "{use: SuccessiveHalvingPruner, min_resource: 4, reduction_factor: 2}"
 FOLDTUNE = Variant("foldtune")
 ABLATIONS = (
+    Variant("default pruner", ("search.pruner=null",)),
+    Variant("later halving", (f"search.pruner={LATER_HALVING}",)),
     Variant("packed off", ("search.engine=lockstep",)),
     Variant("lockstep pruning off", ("search.pruner=NopPruner",)),
     *(Variant(f"cohort {count}", (f"search.cohort={count}",)) for count in (1, 4, 16)),
@@ -97,5 +103,5 @@ def study(data: Path, *, seed: int, size: Size) -> dict[str, Any]:
             "weight_decay": {"float": [1e-6, 1e-1], "log": True},
         },
         "training": {"epochs": size.epochs, "batch_size": BATCH_SIZE},
-        "search": {"trials": UNLIMITED, "seed": seed, "confirm": 0},
+        "search": {"trials": UNLIMITED, "seed": seed, "confirm": 0, "pruner": "MedianPruner"},
     }

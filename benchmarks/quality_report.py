@@ -7,7 +7,7 @@ from statistics import median
 
 from benchmarks import machine
 from benchmarks.pages import table
-from benchmarks.quality_cases import BATCH_SIZE, FOLDTUNE, Size
+from benchmarks.quality_cases import BATCH_SIZE, FOLDTUNE, PATIENCE, Size
 from benchmarks.quality_readers import Run
 from benchmarks.quality_runs import WORKERS
 from benchmarks.quality_times import Ratio, Target, Time, main_target, median_time, per_hour, ratio, time_to, together
@@ -26,29 +26,32 @@ fold's training rows; SQLite; one torch thread per process. Trial 0 has the same
 `study.optimize`, Optuna's default TPE, `MedianPruner`, asked after every epoch of the first fold (with that fold's
 score) and after every further fold (with the mean so far); torch's default AdamW. It is written well: data in memory
 and standardised once, batches that are views, torch's first-step imports done before the first trial. One thread: two
-are slower for such nets. It ends after {trials} trials. **fast** is the same script in {workers} processes that share
-the study, with fused AdamW. **foldtune** is `foldtune run --workers {workers}` with its own defaults for the search,
-changed only as the ablations say.
+are slower for such nets. **fast** is the same script in {workers} processes that share the study, with fused AdamW.
+**foldtune** is `foldtune run --workers {workers}` with its own defaults for the search, but for the pruner: that is
+`MedianPruner`, too, asked after every epoch with the mean over folds. What else is changed, the ablations say.
 
 **Score** of a complete trial: the mean over folds of the log loss on the fold's validation rows. *last*: after the last
 epoch, what both peers optimize and report. *chosen*: for each fold at the epoch that the other folds choose, what
 foldtune optimizes and reports. *reported*: as each tool reports it; the goal is measured by this. All are computed from
 the stored curves by one function. A pruned trial has none.
 
-**Target**: the median over seeds of usual's best score after all of its trials (also after half and a quarter of them).
+**Target**: the median over seeds of usual's best score after {trials} trials (also after half and a quarter of them).
 **Time**: from the beginning of the first trial until a complete trial reaches the target. *Start-up* is what comes
-before: interpreter, imports, data, checks. fast and foldtune search until they have reached the targets of reported
-scores (an ablation: the hardest), at latest for as long as usual's slowest seed; times to other scores end there, too.
-A search that never reaches a target counts with its whole time, marked `>`. A cell of times: the median over seeds,
-then every seed in order; the median is marked, too, when a marked time is not above it. *x usual*, *x fast*: how many
-times as fast; marked `>` when only the peer's time is marked, `<` when only foldtune's is, `~` when both are."""
+before: interpreter, imports, data, checks. A usual search that has not reached the hardest target after {trials} trials
+is repeated, and goes on until it has, for {longest} trials at most. fast and foldtune search until they have reached
+the targets of reported scores (an ablation: the hardest), at latest for as long as usual's slowest seed; times to other
+scores end there, too. A search that never reaches a target counts with its whole time, marked `>`. A cell of times: the
+median over seeds, then every seed in order; the median is marked, too, when a marked time is not above it. *x usual*,
+*x fast*: how many times as fast; marked `>` when only the peer's time is marked, `<` when only foldtune's is, `~` when
+both are."""
 
 RATES = """\
 Finished trials, and complete ones (those not pruned), per hour of search: the median over seeds. They depend on no
 score; but a trial that foldtune prunes has trained on all folds, one that the peers prune most often on one."""
 
 ABLATIONS = """\
-Of seeds 0 to {last}, for every row. *packed off*: every trial trains in lockstep by itself. *lockstep pruning off*:
+Of seeds 0 to {last}, for every row. *default pruner*: foldtune's, successive halving by 3 from the first epoch on.
+*later halving*: by 2, from the fourth. *packed off*: every trial trains in lockstep by itself. *lockstep pruning off*:
 `NopPruner`. *cohort*: trials in training at once. *packs of equal nets only*: the engine is changed from outside, so
 that only nets that compute the same share a stack. Means are over the data sets; trials per hour are compared with
 those of foldtune as it is."""
@@ -79,7 +82,12 @@ def document(measured: Sequence[Measured], size: Size, command: str, note: str) 
         note: a line under the title; may be empty.
     """
     how = HOW.format(
-        batch_size=BATCH_SIZE, epochs=size.epochs, n_splits=size.n_splits, workers=WORKERS, trials=size.trials
+        batch_size=BATCH_SIZE,
+        epochs=size.epochs,
+        n_splits=size.n_splits,
+        workers=WORKERS,
+        trials=size.trials,
+        longest=PATIENCE * size.trials,
     )
     parts = ["# Time to quality: the same cross-validated score, sooner", *([note] if note else [])]
     parts += [_goal(measured), _origin(measured, command), "## What is compared", how]

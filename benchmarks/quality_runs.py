@@ -2,6 +2,7 @@
 
 import ctypes
 import json
+import math
 import os
 import signal
 import subprocess
@@ -61,16 +62,22 @@ def _wait_for_all() -> None:
             return
 
 
-def run_usual(data_set: str, seed: int, size: Size) -> Run:
-    """The usual Optuna script, until its trials are spent."""
+def run_usual(data_set: str, seed: int, size: Size, enough: Callable[[Run], bool] | None = None) -> Run:
+    """The usual Optuna script, until its trials are spent, or it is good enough."""
     with TemporaryDirectory() as name:
         folder = Path(name)
         command, url = _peer(data_set, seed, size, folder, fast=False)
         began = time.time()
         with _processes([[*command, "0"]], folder) as (process,):
-            _check(process.wait(), 0, folder)
-        run = PeerReader(url, began).run()
-        return replace(run, searched_s=run.trials[-1].finished_s)
+            reader = PeerReader(url, began)
+            if enough is not None:
+                _watch([process], reader, Until(math.inf, enough))
+                process.kill()
+            code = process.wait()
+            _check(0 if enough is not None and code == -signal.SIGKILL else code, 0, folder)
+            run = reader.run()
+        whole = replace(run, searched_s=run.trials[-1].finished_s)
+        return whole if enough is None else _cut(whole, Until(whole.searched_s, enough))
 
 
 def run_fast(data_set: str, seed: int, size: Size, until: Until) -> Run:

@@ -22,6 +22,7 @@ import foldtune
 from benchmarks import quality, quality_equal, quality_peer
 from benchmarks.quality_cases import ABLATIONS, BATCH_SIZE, DATA_SETS, FOLDTUNE, SPLIT_SEED, Size, arrays, study
 from benchmarks.quality_readers import FoldtuneReader, PeerReader, Run, Trial, scored
+from benchmarks.quality_runs import run_usual
 from benchmarks.quality_times import (
     Target,
     Time,
@@ -312,6 +313,30 @@ def test_ablations_may_be_left_out(seeds: int, tmp_path: Path, monkeypatch: pyte
     assert len(asked) == 3 * 2 + seeds * len(ABLATIONS)
     assert ("## Ablations" in page.read_text()) is bool(seeds)
     assert str(tmp_path) not in page.read_text(), "where it was made is nobody's affair"
+
+
+def test_usual_goes_on_where_it_missed_the_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The target is the median of what it reached with its own trials: 0.5, by seed 1."""
+    asked: list[str] = []
+
+    def told(name: str, *_: object) -> Run:
+        asked.append(name)
+        reached = 0.1 if "gone on" in name or "usual" not in name else {"0": 0.1, "1": 0.5, "2": 0.9}[name[-1]]
+        return run(complete(30.0 if "gone on" in name else 3.0, last=reached))
+
+    monkeypatch.setattr(quality, "_told", told)
+    measured = quality._measure("digits", Size(trials=8), range(3), range(0), None)
+    assert [name for name in asked if "gone on" in name] == ["digits, usual gone on, seed 2"]
+    assert main_target(measured.targets).value == 0.5
+    assert [one.searched_s for one in measured.runs["usual"]] == [3.0, 3.0, 30.0]
+
+
+@pytest.mark.slow
+def test_usual_ends_when_it_is_good_enough() -> None:
+    """It is cut after the trial that made it so, however many more it had begun."""
+    search = run_usual("breast_cancer", 0, replace(SMALL, trials=500), lambda run: len(run.trials) >= 2)
+    assert len(search.trials) == 2
+    assert search.searched_s == search.trials[-1].finished_s
 
 
 @pytest.mark.slow
